@@ -1,0 +1,112 @@
+//! Every bound of the product, in one place, with the relations between them.
+//!
+//! What can grow has a constant here, an error for reaching it, and, where two bounds depend on each
+//! other, a const assertion below them. A bound that a setting can change has its default and its
+//! ceiling here.
+
+use std::time::Duration;
+
+/// Names of tenants, namespaces, queues, locks, schedules and channels.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Cache keys, in UTF-8.
+pub const CACHE_KEY_BYTES_MAX: usize = 1024;
+/// A job's payload.
+pub const JOB_PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// A cache entry's value.
+pub const CACHE_VALUE_BYTES_MAX: usize = 8 << 20;
+
+/// The longest length of time a person can write: about a hundred years.
+pub const DURATION_MAX: Duration = Duration::from_hours(36_500 * 24);
+/// The longest text that is looked at as a duration or a moment.
+pub const HUMAN_TIME_BYTES_MAX: usize = 64;
+
+/// A key of the store, all parts encoded.
+pub const KEY_BYTES_MAX: usize = 2560;
+/// A value of the store. Larger things are cut into parts of the sizes that the engine keeps without
+/// waste: a value of more than half a page gets pages of its own, their number a power of two.
+pub const VALUE_BYTES_MAX: usize = 16_300;
+/// Rows that one read transaction may visit. A reader that lives long makes the file grow for good,
+/// so a longer walk is made of several short ones.
+pub const READ_ROWS_MAX: u64 = 10_000;
+/// Rows that one `delete_range` may remove; the caller comes again for the rest.
+pub const DELETE_ROWS_MAX: u64 = 10_000;
+/// One record, encoded.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Space held in reserve for each file, so that a full disk is met at the door and not in the middle
+/// of a commit.
+pub const DISK_MARGIN_BYTES: u64 = 16 << 20;
+/// Pages that one operation may dirty beside its payload, as the door counts them.
+pub const OPERATION_DISK_BYTES: u64 = 16 << 10;
+/// The engine's page cache for one file: 5 % of what the process may use, within these.
+pub const ENGINE_CACHE_BYTES_MIN: u64 = 4 << 20;
+/// See [`ENGINE_CACHE_BYTES_MIN`].
+pub const ENGINE_CACHE_BYTES_MAX: u64 = 32 << 20;
+
+/// Operations that may wait in front of one writer.
+pub const WRITER_QUEUE_OPS_MAX: usize = 4096;
+/// Payload that may wait in front of one writer.
+pub const WRITER_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Operations in one commit.
+pub const BATCH_OPS_MAX: usize = 1024;
+/// Payload in one commit. One operation may be larger; it then has a commit to itself.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Time spent applying operations before a commit is made of what there is.
+pub const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
+/// Quiet after which a file is left so that it reopens at once, however the process ends.
+pub const WRITER_IDLE: Duration = Duration::from_millis(250);
+/// While the disk is too full to grow, the door looks again this often.
+pub const DISK_RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Waits before each attempt to reopen a file whose commit failed.
+pub const REOPEN_AFTER: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(10)];
+
+/// Tasks that may wait in front of the CPU pool.
+pub const POOL_QUEUE_MAX: usize = 1024;
+/// Threads of the CPU pool, whatever the machine has.
+pub const POOL_THREADS_MAX: usize = 64;
+/// Background workers of one process.
+pub const WORKERS_MAX: usize = 64;
+/// A worker whose step panicked rests this long, doubled each time it happens again in a row.
+pub const WORKER_REST_MIN: Duration = Duration::from_secs(1);
+/// See [`WORKER_REST_MIN`].
+pub const WORKER_REST_MAX: Duration = Duration::from_mins(1);
+
+// A cache key of only zero bytes doubles when it is not the last part; a tenant and a name stand in
+// front of it.
+const _: () = assert!(8 + (NAME_BYTES_MAX + 2) + (2 * CACHE_KEY_BYTES_MAX + 2) <= KEY_BYTES_MAX);
+// The largest call of the API, and the largest single thing, must fit into the queue at all.
+const _: () = assert!(2 * BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(CACHE_VALUE_BYTES_MAX < WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(BATCH_OPS_MAX <= WRITER_QUEUE_OPS_MAX);
+// A full batch of small operations fits into the margin, so the door stays open under load.
+const _: () = assert!(BATCH_OPS_MAX as u64 * OPERATION_DISK_BYTES <= DISK_MARGIN_BYTES);
+// The largest payload is one record, with room for its head.
+const _: () = assert!(CACHE_VALUE_BYTES_MAX + (64 << 10) <= RECORD_BYTES_MAX);
+const _: () = assert!(JOB_PAYLOAD_BYTES_MAX <= CACHE_VALUE_BYTES_MAX);
+const _: () = assert!(ENGINE_CACHE_BYTES_MIN <= ENGINE_CACHE_BYTES_MAX);
+const _: () = assert!(WORKER_REST_MIN.as_millis() <= WORKER_REST_MAX.as_millis());
+
+/// The page cache of one file when the process may use `memory_bytes`.
+pub const fn engine_cache_bytes(memory_bytes: u64) -> u64 {
+    let share = memory_bytes / 20;
+    if share < ENGINE_CACHE_BYTES_MIN {
+        ENGINE_CACHE_BYTES_MIN
+    } else if ENGINE_CACHE_BYTES_MAX < share {
+        ENGINE_CACHE_BYTES_MAX
+    } else {
+        share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ENGINE_CACHE_BYTES_MAX, ENGINE_CACHE_BYTES_MIN, engine_cache_bytes};
+
+    #[test]
+    fn the_engine_cache_is_a_twentieth_within_its_bounds() {
+        assert_eq!(engine_cache_bytes(0), ENGINE_CACHE_BYTES_MIN);
+        assert_eq!(engine_cache_bytes(200 << 20), 10 << 20);
+        assert_eq!(engine_cache_bytes(u64::MAX), ENGINE_CACHE_BYTES_MAX);
+    }
+}

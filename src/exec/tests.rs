@@ -1,0 +1,736 @@
+//! The writer, the pool and the workers, as their callers meet them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::Mutex;
+
+use super::figures::Histogram;
+use super::pool::Pool;
+use super::worker::{Next, Seat, Worker, Workers};
+use super::writer::{Effect, Opener, Options, State, Terms, Writer};
+use super::{CallError, Error};
+use crate::base::limits::{
+    BATCH_OPS_MAX, DISK_MARGIN_BYTES, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_OPS_MAX,
+};
+use crate::base::time::{Clock, Mono, Now};
+use crate::store::redb::Redb;
+use crate::store::{self, Commit, Engine, Opening, Table, Write};
+use crate::testing::clock::{ManualClock, SystemClock};
+use crate::testing::disk::{EIO, Fault, SimDisk};
+use crate::testing::{Content, content, wait_until};
+
+const CACHE_BYTES: u64 = 4 << 20;
+const LONG: Duration = Duration::from_hours(1);
+
+/// A writer on a simulated disk.
+struct Bench {
+    disk: Arc<SimDisk>,
+    clock: Arc<SystemClock>,
+    failed: Arc<AtomicBool>,
+    writer: Writer,
+}
+
+fn opener(disk: &Arc<SimDisk>) -> Opener {
+    let disk = Arc::clone(disk);
+    Box::new(move |opening| {
+        let disk = Arc::<SimDisk>::clone(&disk);
+        Redb::on_disk(disk, CACHE_BYTES, opening).map(|engine| Box::new(engine) as Box<dyn Engine>)
+    })
+}
+
+impl Bench {
+    /// With an idle time that never ends, so that every commit is one of the test's.
+    fn new() -> Bench {
+        Bench::idle_after(LONG)
+    }
+
+    fn idle_after(idle: Duration) -> Bench {
+        let (disk, clock) = (Arc::new(SimDisk::default()), Arc::new(SystemClock::new()));
+        let failed = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&failed);
+        let options = Options {
+            idle,
+            reopen_after: [Duration::ZERO; 3],
+            ..Options::new("test", Box::new(move || tell.store(true, SeqCst)))
+        };
+        let its_clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
+        let writer = Writer::start(options, opener(&disk), its_clock).unwrap();
+        Bench { disk, clock, failed, writer }
+    }
+
+    fn terms(&self, effect: Effect) -> Terms {
+        Terms { until: self.clock.now().mono.plus(LONG), bytes: 100, effect }
+    }
+
+    fn put(&self, key: &'static str) -> Result<(), CallError<store::Error>> {
+        let put = move |tx: &mut dyn Write| tx.put(Table::Jobs, key.as_bytes(), b"v");
+        self.writer.call(self.terms(Effect::Grows), put)
+    }
+
+    /// Has the writer run an operation that waits until the sender is used or dropped.
+    fn hold(&self) -> Sender<()> {
+        let (release, held) = bounded::<()>(1);
+        let (begun, has_begun) = bounded(1);
+        let wait = move |_: &mut dyn Write| {
+            begun.send(()).unwrap();
+            held.recv().ok();
+            Ok::<(), store::Error>(())
+        };
+        let ticket = self.writer.submit(self.terms(Effect::Frees), wait, |_| ()).unwrap();
+        ticket.let_it_run();
+        has_begun.recv().unwrap();
+        release
+    }
+
+    /// What a power cut would leave, as a reader would find it.
+    fn durable(&self) -> Content {
+        durable(&self.disk)
+    }
+}
+
+fn durable(disk: &SimDisk) -> Content {
+    let disk = SimDisk::holding(disk.after_power_cut());
+    let engine = Redb::on_disk(Arc::new(disk), CACHE_BYTES, Opening::Start).unwrap();
+    content(&engine).unwrap()
+}
+
+fn keys(content: &Content) -> Vec<String> {
+    content.keys().map(|(_, key)| String::from_utf8(key.clone()).unwrap()).collect()
+}
+
+/// Replies that keep their order.
+type Replies = (Sender<(u64, bool)>, Receiver<(u64, bool)>);
+
+#[test]
+fn a_lone_call_is_answered_after_exactly_one_commit_with_one_sync() {
+    let bench = Bench::new();
+    for key in ["a", "b", "c", "d"] {
+        bench.put(key).unwrap();
+    }
+    let before = bench.writer.figures().engine.unwrap();
+    bench.put("e").unwrap();
+    assert_eq!(keys(&bench.durable()), ["a", "b", "c", "d", "e"], "answered before it was durable");
+    let after = bench.writer.figures().engine.unwrap();
+    assert_eq!((after.commits - before.commits, after.syncs - before.syncs), (1, 1));
+}
+
+#[test]
+fn calls_that_wait_share_a_commit_and_are_answered_in_order() {
+    let bench = Bench::new();
+    let (replies, answers): Replies = unbounded();
+    let release = bench.hold();
+    let mut tickets = Vec::new();
+    for n in 0..100_u64 {
+        let replies = replies.clone();
+        let put = move |tx: &mut dyn Write| tx.put(Table::Jobs, &n.to_be_bytes(), b"v");
+        let reply = move |result: Result<(), CallError<store::Error>>| {
+            replies.send((n, result.is_ok())).unwrap();
+        };
+        tickets.push(bench.writer.submit(bench.terms(Effect::Grows), put, reply).unwrap());
+    }
+    assert_eq!(bench.writer.figures().queue_ops, 101);
+    drop(release);
+    let got: Vec<(u64, bool)> = (0..100).map(|_| answers.recv().unwrap()).collect();
+    assert_eq!(got, (0..100).map(|n| (n, true)).collect::<Vec<_>>());
+    // The one that was held wrote nothing and needed no commit.
+    assert_eq!(bench.writer.figures().engine.unwrap().commits, 1);
+    assert_eq!(bench.writer.figures().batch_ops.max, 100);
+    assert_eq!(bench.durable().len(), 100);
+}
+
+#[test]
+fn an_operation_that_fails_or_panics_is_undone_alone() {
+    let bench = Bench::new();
+    let (replies, answers) = unbounded();
+    let release = bench.hold();
+    let mut tickets = Vec::new();
+    for n in 0..9_u8 {
+        let replies = replies.clone();
+        let change = move |tx: &mut dyn Write| {
+            tx.put(Table::Jobs, &[n], b"mine")?;
+            tx.put(Table::Ready, b"last", &[n])?;
+            match n % 3 {
+                0 => Ok(n),
+                1 => Err(store::Error::TooManyRows),
+                _ => std::panic::resume_unwind(Box::new("a planned panic")),
+            }
+        };
+        let reply = move |result| replies.send(result).unwrap();
+        tickets.push(bench.writer.submit(bench.terms(Effect::Grows), change, reply).unwrap());
+    }
+    drop(release);
+    for n in 0..9_u8 {
+        let result = answers.recv().unwrap();
+        match n % 3 {
+            0 => assert_eq!(result.unwrap(), n),
+            1 => assert!(matches!(result, Err(CallError::Refused(store::Error::TooManyRows)))),
+            _ => assert!(matches!(result, Err(CallError::Failed(Error::Panicked)))),
+        }
+    }
+    let found: Vec<(Vec<u8>, Vec<u8>)> =
+        bench.durable().into_iter().map(|((_, key), value)| (key, value)).collect();
+    let row = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
+    let mine = |n: u8| row(&[n], b"mine");
+    assert_eq!(found, [mine(0), mine(3), mine(6), row(b"last", &[6])]);
+    let figures = bench.writer.figures();
+    assert_eq!((figures.done, figures.refused, figures.panicked), (4, 3, 3));
+    assert_eq!(figures.engine.unwrap().commits, 1);
+}
+
+#[test]
+fn a_refusal_alone_costs_no_commit() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let before = bench.writer.figures().engine.unwrap();
+    let refuse = |tx: &mut dyn Write| {
+        tx.put(Table::Jobs, b"never", b"v")?;
+        Err::<(), _>(store::Error::TooManyRows)
+    };
+    let refused = bench.writer.call(bench.terms(Effect::Grows), refuse);
+    assert!(matches!(refused, Err(CallError::Refused(store::Error::TooManyRows))), "{refused:?}");
+    let after = bench.writer.figures().engine.unwrap();
+    assert_eq!((after.commits, after.syncs), (before.commits, before.syncs));
+    assert_eq!(keys(&bench.durable()), ["a"]);
+}
+
+#[test]
+fn the_queue_is_bounded_by_count_and_by_bytes() {
+    let bench = Bench::new();
+    let release = bench.hold();
+    let mut tickets = Vec::new();
+    let mut refused = None;
+    let nothing = |_: &mut dyn Write| Ok::<(), store::Error>(());
+    for n in 1..=WRITER_QUEUE_OPS_MAX {
+        match bench.writer.submit(bench.terms(Effect::Frees), nothing, |_| ()) {
+            Ok(ticket) => tickets.push(ticket),
+            Err(error) => {
+                refused = Some((n, error));
+                break;
+            }
+        }
+    }
+    let (n, error) = refused.expect("the queue has an end");
+    assert_eq!(n, WRITER_QUEUE_OPS_MAX, "the held one counts as well");
+    assert!(matches!(error, Error::Overloaded { .. }), "{error:?}");
+    tickets.clear();
+    drop(release);
+    wait_until("the queue is empty", || bench.writer.figures().queue_ops == 0);
+    assert_eq!(bench.writer.figures().skipped, WRITER_QUEUE_OPS_MAX as u64 - 1);
+
+    let release = bench.hold();
+    let large = Terms { bytes: WRITER_QUEUE_BYTES_MAX, ..bench.terms(Effect::Frees) };
+    let refused = bench.writer.submit(large, nothing, |_| ()).err();
+    assert!(matches!(refused, Some(Error::Overloaded { .. })), "{refused:?}");
+    assert_eq!(bench.writer.figures().overloaded, 2);
+    drop(release);
+}
+
+#[test]
+fn a_call_that_could_not_be_answered_in_time_is_refused_at_once() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let release = bench.hold();
+    // The batch in work has begun before now, so it is the better witness of how long things take.
+    let terms = Terms { until: bench.clock.now().mono, ..bench.terms(Effect::Grows) };
+    let refused = bench.writer.call(terms, |tx| tx.put(Table::Jobs, b"late", b"v"));
+    assert!(
+        matches!(refused, Err(CallError::Failed(Error::Overloaded { wait })) if !wait.is_zero()),
+        "{refused:?}"
+    );
+    drop(release);
+    bench.put("b").unwrap();
+    assert_eq!(keys(&bench.durable()), ["a", "b"]);
+}
+
+#[test]
+fn an_operation_whose_caller_is_gone_is_skipped() {
+    let bench = Bench::new();
+    let release = bench.hold();
+    let ran = Arc::new(AtomicU64::new(0));
+    let count = |ran: &Arc<AtomicU64>| {
+        let ran = Arc::clone(ran);
+        move |tx: &mut dyn Write| {
+            ran.fetch_add(1, SeqCst);
+            tx.put(Table::Jobs, b"k", b"v")
+        }
+    };
+    let answered = Arc::new(AtomicBool::new(false));
+    let note = Arc::clone(&answered);
+    let reply = move |_| note.store(true, SeqCst);
+    drop(bench.writer.submit(bench.terms(Effect::Grows), count(&ran), reply).unwrap());
+    let kept = bench.writer.submit(bench.terms(Effect::Grows), count(&ran), |_| ()).unwrap();
+    kept.let_it_run();
+    drop(release);
+    bench.put("after").unwrap();
+    assert_eq!(ran.load(SeqCst), 1, "the one that was let run, and not the other");
+    assert!(!answered.load(SeqCst));
+    assert_eq!(bench.writer.figures().skipped, 1);
+}
+
+#[test]
+fn a_deadline_that_passes_while_waiting_takes_the_operation_back() {
+    let clock = Arc::new(ManualClock::default());
+    let disk = Arc::new(SimDisk::default());
+    let its_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let options = Options { idle: LONG, ..Options::new("test", Box::new(|| ())) };
+    let writer = Arc::new(Writer::start(options, opener(&disk), its_clock).unwrap());
+
+    let (release, held) = bounded::<()>(1);
+    let (begun, has_begun) = bounded(1);
+    let wait = move |_: &mut dyn Write| {
+        begun.send(()).unwrap();
+        held.recv().ok();
+        Ok::<(), store::Error>(())
+    };
+    let now = clock.now().mono;
+    let terms = |ms| {
+        let until = now.plus(Duration::from_millis(ms));
+        Terms { until, bytes: 0, effect: Effect::Frees }
+    };
+    writer.submit(terms(1000), wait, |_| ()).unwrap().let_it_run();
+    has_begun.recv().unwrap();
+
+    let (waiting, caller) = (Arc::clone(&writer), terms(20));
+    let (done, outcome) = bounded(1);
+    super::start_thread("caller", move || {
+        done.send(waiting.call(caller, |tx| tx.put(Table::Jobs, b"late", b"v"))).unwrap();
+    })
+    .unwrap();
+    wait_until("the call waits", || writer.figures().queue_ops == 2);
+    clock.advance(Duration::from_millis(20));
+    let refused = outcome.recv().unwrap();
+    assert!(matches!(refused, Err(CallError::Failed(Error::Overloaded { .. }))), "{refused:?}");
+    drop(release);
+    assert!(writer.stop(LONG));
+    assert!(durable(&disk).is_empty(), "what was taken back must not run");
+}
+
+#[test]
+fn a_batch_whose_commit_fails_is_of_unknown_outcome_and_the_file_is_reopened() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let (replies, answers) = unbounded();
+    let release = bench.hold();
+    let mut tickets = Vec::new();
+    for n in 0..3_u8 {
+        let replies = replies.clone();
+        let change = move |tx: &mut dyn Write| {
+            tx.put(Table::Jobs, &[b'x', b'0' + n], b"v")?;
+            // Also who is refused must not know more than the disk.
+            if n == 1 { Err(store::Error::TooManyRows) } else { Ok(()) }
+        };
+        let reply = move |result| replies.send(result).unwrap();
+        tickets.push(bench.writer.submit(bench.terms(Effect::Grows), change, reply).unwrap());
+    }
+    let next = bench.disk.operations();
+    bench.disk.fail(Some(Fault { at: next + 3, errno: EIO, for_good: false }));
+    drop(release);
+    for _ in 0..3 {
+        let result = answers.recv().unwrap();
+        assert_eq!(
+            result.err().map(|error| format!("{error:?}")).as_deref(),
+            Some("Failed(OutcomeUnknown)")
+        );
+    }
+    wait_until("the file is open again", || bench.writer.state() == State::Open);
+    bench.put("b").unwrap();
+    let found = keys(&bench.durable());
+    assert!(found.starts_with(&["a".to_owned(), "b".to_owned()]), "{found:?}");
+    assert!(!found.contains(&"x1".to_owned()), "{found:?}");
+    let figures = bench.writer.figures();
+    assert_eq!((figures.unknown, figures.failures, figures.reopenings), (3, 1, 1));
+    assert!(figures.last_failure.is_some());
+    assert!(bench.writer.stop(LONG), "a failure that was mended is no disorder");
+}
+
+#[test]
+fn a_file_that_cannot_be_reopened_ends_the_writer() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let next = bench.disk.operations();
+    bench.disk.fail(Some(Fault { at: next, errno: EIO, for_good: true }));
+    let refused = bench.put("b");
+    assert!(
+        matches!(
+            refused,
+            Err(CallError::Failed(Error::OutcomeUnknown | Error::ReadOnly | Error::DiskFull))
+        ),
+        "{refused:?}"
+    );
+    // The disk is so broken that not even its space is known; what frees space is still tried.
+    let change = |tx: &mut dyn Write| tx.put(Table::Jobs, b"c", b"v");
+    bench.writer.call(bench.terms(Effect::Frees), change).unwrap_err();
+    wait_until("the writer gave up", || bench.writer.state() == State::Failed);
+    wait_until("it said so", || bench.failed.load(SeqCst));
+    assert!(matches!(bench.put("d"), Err(CallError::Failed(Error::ReadOnly))));
+    let read = bench.writer.read(|view| view.get(Table::Jobs, b"a"));
+    assert!(matches!(read, Err(CallError::Failed(Error::ReadOnly))), "{read:?}");
+    assert!(!bench.writer.stop(LONG), "the file was not left in order");
+    assert!(matches!(bench.put("e"), Err(CallError::Failed(Error::Stopping))));
+    assert_eq!(keys(&bench.durable()), ["a"]);
+}
+
+#[test]
+fn a_reader_that_meets_a_broken_file_has_it_reopened() {
+    let disk = Arc::new(SimDisk::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let options = || Options {
+        idle: LONG,
+        reopen_after: [Duration::ZERO; 3],
+        ..Options::new("test", Box::new(|| ()))
+    };
+    let until = clock.now().mono.plus(LONG);
+    let terms = Terms { until, bytes: 100, effect: Effect::Grows };
+    let first = Writer::start(options(), opener(&disk), Arc::clone(&clock)).unwrap();
+    first.call(terms, |tx| tx.put(Table::Jobs, b"a", b"v")).unwrap();
+    drop(first);
+    // Opened anew, the page with the row has not been read yet.
+    let writer = Writer::start(options(), opener(&disk), clock).unwrap();
+    disk.fail(Some(Fault { at: disk.operations(), errno: EIO, for_good: false }));
+    let read = writer.read(|view| view.get(Table::Jobs, b"a"));
+    assert!(matches!(read, Err(CallError::Failed(Error::ReadOnly))), "{read:?}");
+    wait_until("the file is open again", || writer.figures().reopenings == 1);
+    wait_until("the writer works", || writer.state() == State::Open);
+    let read = writer.read(|view| view.get(Table::Jobs, b"a"));
+    assert!(matches!(read, Ok(Some(_))), "{read:?}");
+}
+
+#[test]
+fn a_panic_in_a_read_harms_nobody() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bench.writer.read(|_| -> Result<(), store::Error> {
+            std::panic::resume_unwind(Box::new("a planned panic"))
+        })
+    }));
+    assert!(panicked.is_err());
+    bench.put("b").unwrap();
+    let read = bench.writer.read(|view| view.get(Table::Jobs, b"b"));
+    assert!(matches!(read, Ok(Some(_))), "{read:?}");
+    assert_eq!(bench.writer.figures().failures, 0);
+}
+
+#[test]
+fn a_reply_that_panics_is_its_callers_loss_alone() {
+    let bench = Bench::new();
+    let put = |tx: &mut dyn Write| tx.put(Table::Jobs, b"a", b"v");
+    let reply = |_| std::panic::resume_unwind(Box::new("a planned panic"));
+    bench.writer.submit(bench.terms(Effect::Grows), put, reply).unwrap().let_it_run();
+    bench.put("b").unwrap();
+    assert_eq!(keys(&bench.durable()), ["a", "b"]);
+    assert_eq!(bench.writer.figures().panicked, 1);
+}
+
+#[test]
+fn a_full_disk_refuses_growth_at_the_door_and_takes_what_frees_space() {
+    let bench = Bench::idle_after(Duration::from_millis(1));
+    bench.disk.set_capacity(DISK_MARGIN_BYTES + (8 << 20));
+    let put = |n: u64| move |tx: &mut dyn Write| tx.put(Table::Jobs, &n.to_be_bytes(), &[7; 9_000]);
+    let mut written = 0;
+    let refused = loop {
+        let terms = Terms { bytes: 9_000, ..bench.terms(Effect::Grows) };
+        match bench.writer.call(terms, put(written)) {
+            Ok(()) => written += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, CallError::Failed(Error::DiskFull)), "{refused:?}");
+    assert!(100 < written, "{written}");
+    assert!(bench.writer.figures().disk_short);
+    for n in 0..written {
+        let delete = move |tx: &mut dyn Write| tx.delete(Table::Jobs, &n.to_be_bytes());
+        assert!(bench.writer.call(bench.terms(Effect::Frees), delete).unwrap(), "{n}");
+    }
+    assert_eq!(bench.writer.figures().failures, 0, "the engine never met the full disk");
+    // Somebody makes space, and the writer finds out by itself.
+    bench.disk.set_capacity(4 * DISK_MARGIN_BYTES);
+    wait_until("the door is open", || !bench.writer.figures().disk_short);
+    bench.put("again").unwrap();
+    assert_eq!(bench.durable().len(), 1);
+}
+
+#[test]
+fn after_quiet_the_file_is_left_so_that_it_opens_without_repair() {
+    let bench = Bench::idle_after(Duration::from_millis(1));
+    let repaired = |disk: &SimDisk| {
+        let disk = Arc::new(SimDisk::holding(disk.after_power_cut()));
+        Redb::on_disk(disk, CACHE_BYTES, Opening::Start).unwrap().figures().repaired
+    };
+    bench.put("a").unwrap();
+    wait_until("the extra commit is made", || bench.writer.figures().quick_commits == 1);
+    assert!(!repaired(&bench.disk));
+    // It is made once, not again and again.
+    let commits = bench.writer.figures().engine.unwrap().commits;
+    let release = bench.hold();
+    drop(release);
+    wait_until("the held one is done", || bench.writer.figures().queue_ops == 0);
+    assert!(bench.writer.figures().engine.unwrap().commits <= commits + 1);
+
+    let busy = Bench::new();
+    busy.put("a").unwrap();
+    assert!(repaired(&busy.disk), "a kill without quiet before it means a check");
+}
+
+#[test]
+fn stopping_finishes_what_waits_and_leaves_the_file_in_order() {
+    let bench = Bench::new();
+    let release = bench.hold();
+    let tickets: Vec<_> = (0..50_u8)
+        .map(|n| {
+            let put = move |tx: &mut dyn Write| tx.put(Table::Jobs, &[n], b"v");
+            bench.writer.submit(bench.terms(Effect::Grows), put, |_| ()).unwrap()
+        })
+        .collect();
+    drop(release);
+    assert!(bench.writer.stop(LONG));
+    assert!(bench.writer.stop(LONG), "stopping twice is stopping once");
+    assert_eq!(bench.durable().len(), 50);
+    assert_eq!(bench.writer.state(), State::Stopped);
+    assert!(matches!(bench.put("late"), Err(CallError::Failed(Error::Stopping))));
+    let read = bench.writer.read(|view| view.get(Table::Jobs, b"late"));
+    assert!(matches!(read, Err(CallError::Failed(Error::Stopping))), "{read:?}");
+    drop(tickets);
+    let disk = Arc::new(SimDisk::holding(bench.disk.after_power_cut()));
+    let engine = Redb::on_disk(disk, CACHE_BYTES, Opening::Start).unwrap();
+    assert!(!engine.figures().repaired);
+}
+
+#[test]
+fn stopping_without_patience_answers_what_it_does_not_do() {
+    let bench = Bench::new();
+    let (replies, answers) = unbounded();
+    let release = bench.hold();
+    let mut tickets = Vec::new();
+    for n in 0..3_u8 {
+        let replies = replies.clone();
+        let put = move |tx: &mut dyn Write| tx.put(Table::Jobs, &[n], b"v");
+        let reply = move |result| replies.send(result).unwrap();
+        tickets.push(bench.writer.submit(bench.terms(Effect::Grows), put, reply).unwrap());
+    }
+    let writer = &bench.writer;
+    #[expect(clippy::disallowed_methods, reason = "one thread stops while the other lets go")]
+    std::thread::scope(|scope| {
+        scope.spawn(|| writer.stop(Duration::ZERO));
+        // A call would wait for its answer; a ticket that is dropped is taken back.
+        let nothing = |_: &mut dyn Write| Ok::<(), store::Error>(());
+        wait_until("the door is closed", || {
+            let knock = writer.submit(bench.terms(Effect::Frees), nothing, |_| ());
+            matches!(knock, Err(Error::Stopping))
+        });
+        drop(release);
+    });
+    for _ in 0..3 {
+        assert!(matches!(answers.recv().unwrap(), Err(CallError::Failed(Error::Stopping))));
+    }
+    assert!(bench.durable().is_empty());
+}
+
+#[test]
+fn a_file_that_always_settles_needs_no_extra_commit() {
+    let disk = Arc::new(SimDisk::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let options = Options { commit: Commit::Quick, ..Options::new("series", Box::new(|| ())) };
+    let until = clock.now().mono.plus(LONG);
+    let writer = Writer::start(options, opener(&disk), clock).unwrap();
+    let terms = Terms { until, bytes: 100, effect: Effect::Grows };
+    writer.call(terms, |tx| tx.put(Table::Jobs, b"a", b"v")).unwrap();
+    let disk = Arc::new(SimDisk::holding(disk.after_power_cut()));
+    let engine = Redb::on_disk(disk, CACHE_BYTES, Opening::Start).unwrap();
+    assert!(!engine.figures().repaired);
+    assert!(writer.stop(LONG));
+    assert_eq!(writer.figures().quick_commits, 0);
+}
+
+#[test]
+fn more_than_a_batch_waits_for_the_next_one_in_order() {
+    let bench = Bench::new();
+    let (replies, answers) = unbounded();
+    let release = bench.hold();
+    let many = BATCH_OPS_MAX as u64 + 500;
+    let mut tickets = Vec::new();
+    for n in 0..many {
+        let replies = replies.clone();
+        let put = move |tx: &mut dyn Write| tx.put(Table::Jobs, &n.to_be_bytes(), b"v");
+        let reply = move |_: Result<(), CallError<store::Error>>| replies.send(n).unwrap();
+        tickets.push(bench.writer.submit(bench.terms(Effect::Grows), put, reply).unwrap());
+    }
+    drop(release);
+    for n in 0..many {
+        assert_eq!(answers.recv().unwrap(), n);
+    }
+    let figures = bench.writer.figures();
+    assert_eq!(bench.durable().len() as u64, many);
+    assert!(figures.batch_ops.max <= BATCH_OPS_MAX as u64, "{:?}", figures.batch_ops.max);
+    assert_eq!(figures.queue_ops_peak as u64, many + 1);
+}
+
+#[test]
+fn a_pool_runs_tasks_and_refuses_when_full() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let pool = Pool::start(1, 2, Arc::clone(&clock)).unwrap();
+    let until = clock.now().mono.plus(LONG);
+    assert_eq!(pool.call(until, |_| 6 * 7), Ok(42));
+    let panicked = pool.call(until, |_| std::panic::resume_unwind(Box::new("a planned panic")));
+    assert_eq!(panicked, Err::<(), _>(Error::Panicked));
+
+    let (release, held) = bounded::<()>(1);
+    let (begun, has_begun) = bounded(1);
+    let wait = move |_: &_| {
+        begun.send(()).unwrap();
+        held.recv().ok();
+    };
+    pool.submit(until, wait, |_| ()).unwrap();
+    has_begun.recv().unwrap();
+    for _ in 0..2 {
+        pool.submit(until, |_| (), |_| ()).unwrap();
+    }
+    let refused = pool.submit(until, |_| (), |_| ()).err();
+    assert!(matches!(refused, Some(Error::Overloaded { .. })), "{refused:?}");
+    drop(release);
+    wait_until("the pool is idle", || pool.figures().queue == 0 && pool.figures().running == 0);
+    wait_until("all are counted", || pool.figures().done == 4);
+    assert_eq!((pool.figures().refused, pool.figures().panicked), (1, 1));
+}
+
+#[test]
+fn a_task_past_its_deadline_is_not_begun_and_one_that_runs_is_told() {
+    let clock = Arc::new(ManualClock::default());
+    let its_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let pool = Pool::start(1, 8, its_clock).unwrap();
+    let until = clock.now().mono.plus(Duration::from_secs(1));
+    let (begun, has_begun) = bounded(1);
+    let (replies, answers) = unbounded();
+    let reply = replies.clone();
+    let long = move |patience: &super::pool::Patience| {
+        begun.send(()).unwrap();
+        while !patience.expired() {
+            std::hint::spin_loop();
+        }
+    };
+    pool.submit(until, long, move |result| reply.send(result).unwrap()).unwrap();
+    has_begun.recv().unwrap();
+    let ran = Arc::new(AtomicBool::new(false));
+    let note = Arc::clone(&ran);
+    pool.submit(
+        until,
+        move |_| note.store(true, SeqCst),
+        move |result| {
+            replies.send(result).unwrap();
+        },
+    )
+    .unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(answers.recv().unwrap(), Err(Error::TooLate));
+    assert_eq!(answers.recv().unwrap(), Err(Error::TooLate));
+    assert!(!ran.load(SeqCst));
+    assert_eq!(pool.figures().late, 2);
+    assert_eq!(pool.call(until, |_| ()), Err(Error::TooLate));
+    pool.stop();
+    assert_eq!(pool.call(until, |_| ()), Err(Error::Stopping));
+}
+
+/// A worker that does what a list says and notes when.
+struct Scripted {
+    script: Vec<Option<Next>>,
+    steps: Arc<Mutex<Vec<Mono>>>,
+}
+
+impl Worker for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn step(&mut self, now: Now) -> Next {
+        let mut steps = self.steps.lock();
+        let next = self.script.get(steps.len()).copied();
+        steps.push(now.mono);
+        drop(steps);
+        match next {
+            Some(Some(next)) => next,
+            Some(None) => std::panic::resume_unwind(Box::new("a planned panic")),
+            None => Next::WhenWoken,
+        }
+    }
+}
+
+#[test]
+fn a_worker_is_due_when_it_said_or_when_woken() {
+    let clock = ManualClock::default();
+    let start = clock.now().mono;
+    let later = start.plus(Duration::from_secs(5));
+    let steps = Arc::<Mutex<Vec<Mono>>>::default();
+    let script = vec![Some(Next::Again), Some(Next::At(later)), Some(Next::WhenWoken)];
+    let mut seat = Seat::new(Box::new(Scripted { script, steps: Arc::clone(&steps) }));
+    let due = |seat: &Seat| seat.due_in(clock.now().mono);
+
+    assert_eq!(due(&seat), Some(Duration::ZERO));
+    seat.step(&clock);
+    assert_eq!(due(&seat), Some(Duration::ZERO));
+    seat.step(&clock);
+    assert_eq!(due(&seat), Some(Duration::from_secs(5)));
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(due(&seat), Some(Duration::ZERO));
+    seat.step(&clock);
+    assert_eq!(due(&seat), None);
+    seat.wake();
+    assert_eq!(due(&seat), Some(Duration::ZERO));
+    seat.step(&clock);
+    assert_eq!(*steps.lock(), [start, start, later, later]);
+}
+
+#[test]
+fn a_worker_that_panics_rests_longer_each_time_and_goes_on() {
+    let clock = ManualClock::default();
+    let steps = Arc::default();
+    let script = vec![None, None, Some(Next::Again), None];
+    let mut seat = Seat::new(Box::new(Scripted { script, steps }));
+    let rest = |seat: &Seat| seat.due_in(clock.now().mono).map(|due| due.as_secs());
+    seat.step(&clock);
+    assert_eq!(rest(&seat), Some(1));
+    seat.wake();
+    assert_eq!(rest(&seat), Some(1), "a wake-up does not shorten the rest");
+    clock.advance(Duration::from_secs(1));
+    seat.step(&clock);
+    assert_eq!(rest(&seat), Some(2));
+    clock.advance(Duration::from_secs(2));
+    seat.step(&clock);
+    assert_eq!(rest(&seat), Some(0));
+    seat.step(&clock);
+    assert_eq!(rest(&seat), Some(1), "a good step forgets the bad ones");
+    let figures = seat.figures();
+    assert_eq!((figures.steps, figures.panicked, figures.resting), (4, 3, true));
+}
+
+#[test]
+fn workers_step_when_woken_and_stop() {
+    let workers = Workers::new(Arc::new(SystemClock::new()));
+    let steps = Arc::<Mutex<Vec<Mono>>>::default();
+    let worker = Scripted { script: Vec::new(), steps: Arc::clone(&steps) };
+    let waker = workers.hire(Box::new(worker)).unwrap();
+    for n in 1..=20 {
+        wait_until("the step is done", || steps.lock().len() == n);
+        waker.wake();
+    }
+    wait_until("the last step is counted", || workers.figures()[0].steps == 21);
+    workers.stop();
+    assert!(workers.figures().is_empty());
+}
+
+#[test]
+fn a_histogram_gives_quantiles_within_a_factor_of_two() {
+    let histogram = Histogram::default();
+    assert_eq!(histogram.figures().quantile(500), None);
+    for value in 0..=1000 {
+        histogram.record(value);
+    }
+    let figures = histogram.figures();
+    assert_eq!((figures.count(), figures.max, figures.sum), (1001, 1000, 500_500));
+    assert_eq!(figures.quantile(500), Some(511));
+    assert_eq!(figures.quantile(1000), Some(1000));
+    histogram.record(u64::MAX);
+    assert_eq!(histogram.figures().quantile(1000), Some(u64::MAX));
+}

@@ -1,0 +1,188 @@
+//! An operation on its way: its place in the queue, who may still take it back, its answer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use super::{Effect, Shared, as_ns, count};
+use crate::base::limits::{OPERATION_DISK_BYTES, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_OPS_MAX};
+use crate::base::time::Mono;
+use crate::exec::{CallError, Error, panic_text};
+use crate::store::Write;
+
+/// A place in the queue; leaving it is dropping it.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Place {
+    pub(super) fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Place> {
+        let place = Place { shared: Arc::clone(shared), bytes };
+        let ops = shared.queue_ops.fetch_add(1, Relaxed) + 1;
+        let bytes = shared.queue_bytes.fetch_add(bytes, Relaxed) + bytes;
+        if WRITER_QUEUE_OPS_MAX < ops || WRITER_QUEUE_BYTES_MAX < bytes {
+            return None;
+        }
+        shared.counters.queue_ops_peak.fetch_max(ops, Relaxed);
+        Some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.queue_ops.fetch_sub(1, Relaxed);
+        self.shared.queue_bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// Who has an operation: its caller, who may still take it back, or the writer.
+#[derive(Debug, Default)]
+pub(super) struct Claim(AtomicU8);
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Claim {
+    fn change(&self, to: u8) -> bool {
+        self.0.compare_exchange(WAITING, to, Relaxed, Relaxed).is_ok()
+    }
+}
+
+/// The caller's end of a submitted operation. Dropping it takes the operation back, if the writer has
+/// not begun with it: then it never runs, and nobody is answered.
+#[derive(Debug)]
+#[must_use = "dropping a ticket takes the operation back"]
+pub struct Ticket {
+    claim: Option<Arc<Claim>>,
+}
+
+impl Ticket {
+    pub(super) fn new(claim: Arc<Claim>) -> Ticket {
+        Ticket { claim: Some(claim) }
+    }
+
+    /// Takes the operation back; false when the writer has begun with it.
+    pub fn take_back(&self) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.change(GIVEN_UP))
+    }
+
+    /// Lets it run whatever becomes of the caller.
+    pub fn let_it_run(mut self) {
+        self.claim = None;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
+/// An operation with its types forgotten.
+pub(super) trait Work: Send {
+    /// Runs it; whether it is to be kept.
+    fn run(&mut self, tx: &mut dyn Write) -> bool;
+    /// Answers it: as it ended, or with an error of ours.
+    fn answer(self: Box<Self>, fate: Result<(), Error>);
+}
+
+pub(super) struct Operation<F, R, T, E> {
+    run: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: R,
+}
+
+impl<F, R, T, E> Operation<F, R, T, E> {
+    pub(super) fn new(operation: F, reply: R) -> Operation<F, R, T, E> {
+        Operation { run: Some(operation), outcome: None, reply }
+    }
+}
+
+impl<F, R, T, E> Work for Operation<F, R, T, E>
+where
+    F: FnOnce(&mut dyn Write) -> Result<T, E> + Send,
+    R: FnOnce(Result<T, CallError<E>>) + Send,
+    T: Send,
+    E: Send,
+{
+    fn run(&mut self, tx: &mut dyn Write) -> bool {
+        let operation = self.run.take().expect("BUG: an operation runs once");
+        let outcome = operation(tx);
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, fate: Result<(), Error>) {
+        let result = match fate {
+            Ok(()) => {
+                let outcome = self.outcome.expect("BUG: what is answered has run");
+                outcome.map_err(CallError::Refused)
+            }
+            Err(error) => Err(CallError::Failed(error)),
+        };
+        (self.reply)(result);
+    }
+}
+
+/// An operation on its way.
+pub(super) struct Job {
+    work: Box<dyn Work>,
+    claim: Arc<Claim>,
+    /// Whether the claim is ours; a job that waits for a second batch claims once.
+    claimed: bool,
+    came_at: Mono,
+    place: Place,
+    pub(super) effect: Effect,
+}
+
+impl Job {
+    pub(super) fn new(work: Box<dyn Work>, effect: Effect, came_at: Mono, place: Place) -> Job {
+        Job { work, claim: Arc::default(), claimed: false, came_at, place, effect }
+    }
+
+    /// The caller's end of it.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket::new(Arc::clone(&self.claim))
+    }
+
+    /// Begins with it; false when its caller has taken it back.
+    pub(super) fn claim(&mut self) -> bool {
+        self.claimed = self.claimed || self.claim.change(TAKEN);
+        self.claimed
+    }
+
+    /// Runs it; whether it is to be kept.
+    pub(super) fn run(&mut self, tx: &mut dyn Write) -> bool {
+        self.work.run(tx)
+    }
+
+    /// The payload it brings.
+    pub(super) fn bytes(&self) -> usize {
+        self.place.bytes
+    }
+
+    /// What it may take from the disk's margin.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        OPERATION_DISK_BYTES + 2 * self.place.bytes as u64
+    }
+
+    /// Answers and leaves the queue; a job that was taken back leaves without an answer. A caller's
+    /// reply that panics is the caller's loss alone.
+    pub(super) fn answer(mut self, fate: Result<(), Error>) {
+        let claimed = self.claim();
+        let Job { work, came_at, place, .. } = self;
+        let shared = Arc::clone(&place.shared);
+        drop(place);
+        if !claimed {
+            return count(&shared.counters.skipped);
+        }
+        shared.counters.answer_ns.record(as_ns(shared.clock.now().mono.since(came_at)));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.answer(fate))) {
+            count(&shared.counters.panicked);
+            tracing::error!(writer = shared.name, text = panic_text(&*panic), "a reply panicked");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The binary: the command line of the library beside it.
+
+fn main() -> std::process::ExitCode {
+    holdfast::cli::run()
+}
