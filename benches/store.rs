@@ -38,6 +38,7 @@ fn main() {
             child_fill(Path::new(path), megabytes.parse().unwrap(), then);
         }
         ["child-idle", folder] => child_idle(Path::new(folder)),
+        [only, ..] if !only.starts_with('-') => one(only),
         _ => {
             commits();
             reopening();
@@ -176,7 +177,7 @@ fn opener(kind: Kind, path: PathBuf) -> Opener {
 }
 
 fn terms(clock: &dyn Clock) -> Terms {
-    let until = clock.now().mono.plus(Duration::from_mins(1));
+    let until = clock.mono().plus(Duration::from_mins(1));
     Terms { until, bytes: PAYLOAD.len(), effect: Effect::Grows }
 }
 
@@ -228,6 +229,13 @@ const MEASUREMENTS: [Measurement; 10] = [
     ("SQLite, 64 callers", || callers(Kind::Sqlite, 64)),
 ];
 
+/// One measurement, to look at with a profiler: `cargo bench --bench store -- "redb, 64 callers"`.
+fn one(name: &str) {
+    let (_, measure) = MEASUREMENTS.iter().find(|(known, _)| *known == name).unwrap();
+    let Sample { per_second, p50_us, p99_us, per_commit } = measure();
+    println!("{per_second:.0}/s, p50 {p50_us:.0} us, p99 {p99_us:.0} us, {per_commit:.1} a commit");
+}
+
 fn commits() {
     let rounds = usize::try_from(amount("HOLDFAST_BENCH_ROUNDS", 5)).unwrap();
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); MEASUREMENTS.len()];
@@ -261,6 +269,7 @@ fn commits() {
     println!("an idle call makes {} commit and {} sync", idle_cost().0, idle_cost().1);
 }
 
+#[derive(Clone, Copy)]
 enum Limit {
     AtMost(f64),
     AtLeast(f64),

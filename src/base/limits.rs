@@ -53,6 +53,8 @@ pub const BATCH_OPS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Time spent applying operations before a commit is made of what there is.
 pub const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
+/// Callers that were just answered are waited for as long as one comes within this time of another.
+pub const GATHER_GAP: Duration = Duration::from_micros(20);
 /// Quiet after which a file is left so that it reopens at once, however the process ends.
 pub const WRITER_IDLE: Duration = Duration::from_millis(250);
 /// While the disk is too full to grow, the door looks again this often.

@@ -112,6 +112,9 @@ pub struct Now {
 pub trait Clock: Send + Sync {
     /// Both times, now.
     fn now(&self) -> Now;
+
+    /// The stop-watch alone, for those who measure: no more than a reading.
+    fn mono(&self) -> Mono;
 }
 
 /// A step of the wall clock against the stop-watch that is worth telling somebody.

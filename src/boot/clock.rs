@@ -32,10 +32,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let mut wall = self.wall.lock();
         // Read under the lock, so that readings reach `SteadyWall` in the order they were made.
-        let mono = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mono = self.mono();
         let raw = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let raw = i64::try_from(raw.as_millis()).ok().and_then(Timestamp::from_unix_ms);
-        let (now, step) = wall.read(raw.unwrap_or(Timestamp::MAX), Mono::from_ns(mono));
+        let (now, step) = wall.read(raw.unwrap_or(Timestamp::MAX), mono);
         drop(wall);
         match step {
             Some(WallStep::Forward(by)) => {
@@ -47,6 +47,11 @@ impl Clock for SystemClock {
             None => {}
         }
         now
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    fn mono(&self) -> Mono {
+        Mono::from_ns(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

@@ -33,7 +33,7 @@ impl Patience {
     pub fn expired(&self) -> bool {
         self.given_up.load(Relaxed)
             || self.stopping.load(Relaxed)
-            || self.until <= self.clock.now().mono
+            || self.until <= self.clock.mono()
     }
 }
 
@@ -127,7 +127,7 @@ impl Pool {
         };
         if sender.try_send(whole).is_err() {
             self.shared.refused.fetch_add(1, Relaxed);
-            let wait = until.since(self.shared.clock.now().mono);
+            let wait = until.since(self.shared.clock.mono());
             return Err(Error::Overloaded { wait });
         }
         Ok(patience)
@@ -139,11 +139,15 @@ impl Pool {
         F: FnOnce(&Patience) -> T + Send + 'static,
         T: Send + 'static,
     {
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(Slot::new());
         let answer = Arc::clone(&slot);
-        let patience = self.submit(until, task, move |result| answer.fill(result))?;
+        let patience = self.submit(until, task, move |result| {
+            let chain = Arc::default();
+            answer.fill(result, &chain);
+            chain.wake();
+        })?;
         loop {
-            let left = until.since(self.shared.clock.now().mono);
+            let left = until.since(self.shared.clock.mono());
             if let Some(result) = slot.take(Some(left)) {
                 return result;
             }
@@ -209,9 +213,9 @@ impl Shared {
             return Err(Error::TooLate);
         }
         self.running.fetch_add(1, Relaxed);
-        let began = self.clock.now().mono;
+        let began = self.clock.mono();
         let result = catch_unwind(AssertUnwindSafe(|| task(patience)));
-        let ran = self.clock.now().mono.since(began);
+        let ran = self.clock.mono().since(began);
         self.running.fetch_sub(1, Relaxed);
         self.run_ns.record(u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX));
         match result {

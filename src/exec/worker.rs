@@ -105,7 +105,7 @@ impl Seat {
         self.woken = false;
         self.resting_until = None;
         let result = catch_unwind(AssertUnwindSafe(|| self.worker.step(now)));
-        let ended = clock.now().mono;
+        let ended = clock.mono();
         self.steps += 1;
         self.step_max = self.step_max.max(ended.since(now.mono));
         match result {
@@ -238,7 +238,7 @@ fn work(seat: &mut Seat, desk: &Desk, clock: &dyn Clock) {
             if std::mem::take(&mut state.woken) {
                 seat.wake();
             }
-            match seat.due_in(clock.now().mono) {
+            match seat.due_in(clock.mono()) {
                 Some(Duration::ZERO) => break,
                 Some(wait) => drop(desk.rung.wait_for(&mut state, wait)),
                 None => desk.rung.wait(&mut state),

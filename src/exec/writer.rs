@@ -8,8 +8,9 @@
 //!     +---------------------------- answers, in order <-----------------------------------------+
 //! ```
 //!
-//! There is no linger timer. An idle writer commits one operation at once; while it commits, others
-//! gather, and the next commit takes them all (bounded by count, bytes and time).
+//! There is no linger timer. An idle writer commits one operation at once. A busy one runs operations
+//! as they come, in one transaction, and commits when no more do (bounded by count, bytes, time and
+//! disk space). Callers that were just answered get the few microseconds it takes to come back.
 //!
 //! **Invariants**
 //! - An operation is answered `Ok` only after the commit that holds it. Also a refusal waits for the
@@ -39,7 +40,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 
-use self::job::{Job, Operation, Place};
+use self::job::{Callback, Job, Operation, Place, Reply};
 use self::thread::Thread;
 use super::figures::{Histogram, HistogramFigures};
 use super::slot::Slot;
@@ -331,7 +332,17 @@ impl Writer {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let came_at = self.shared.clock.now().mono;
+        self.enqueue(terms, operation, Callback(reply))
+    }
+
+    fn enqueue<T, E, F, R>(&self, terms: Terms, operation: F, reply: R) -> Result<Ticket, Error>
+    where
+        F: FnOnce(&mut dyn Write) -> Result<T, E> + Send + 'static,
+        R: Reply<Result<T, CallError<E>>> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let came_at = self.shared.clock.mono();
         self.shared.admit(came_at, terms)?;
         let place = Place::take(&self.shared, terms.bytes)
             .ok_or_else(|| self.shared.overloaded(self.shared.estimated_wait(came_at)))?;
@@ -357,13 +368,11 @@ impl Writer {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(Slot::new());
         let answer = Arc::clone(&slot);
-        let ticket = self
-            .submit(terms, operation, move |result| answer.fill(result))
-            .map_err(CallError::Failed)?;
+        let ticket = self.enqueue(terms, operation, answer).map_err(CallError::Failed)?;
         loop {
-            let now = self.shared.clock.now().mono;
+            let now = self.shared.clock.mono();
             let patience = terms.until.since(now);
             if patience.is_zero() {
                 if ticket.take_back() {
@@ -389,7 +398,7 @@ impl Writer {
             let error = if stopped { Error::Stopping } else { Error::ReadOnly };
             return Err(CallError::Failed(error));
         };
-        let began = self.shared.clock.now().mono;
+        let began = self.shared.clock.mono();
         let mut body = Some(body);
         let mut result = None;
         let read = engine.read(&mut |view| {
@@ -397,7 +406,7 @@ impl Writer {
             result = Some(body(view));
             Ok(())
         });
-        self.shared.counters.read_ns.record(as_ns(self.shared.clock.now().mono.since(began)));
+        self.shared.counters.read_ns.record(as_ns(self.shared.clock.mono().since(began)));
         match (read, result) {
             (Ok(()), Some(result)) => result.map_err(CallError::Refused),
             (Ok(()), None) => unreachable!("BUG: an engine runs a body or fails"),
@@ -454,7 +463,7 @@ impl Writer {
     ///
     /// Returns whether the file was left in order. Stopping twice is stopping once.
     pub fn stop(&self, within: Duration) -> bool {
-        let until = self.shared.clock.now().mono.plus(within);
+        let until = self.shared.clock.mono().plus(within);
         self.shared.stop_until_ns.store(until.ns(), Relaxed);
         drop(self.shared.sender.write().take());
         let thread = self.thread.lock().take();

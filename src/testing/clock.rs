@@ -25,6 +25,10 @@ impl Clock for ManualClock {
     fn now(&self) -> Now {
         let passed = Duration::from_nanos(self.passed_ns.load(SeqCst));
         let start = Timestamp::from_unix_ms(1_700_000_000_000).expect("2023 is a year we keep");
-        Now { wall: start.plus(passed), mono: Mono::from_ns(1).plus(passed) }
+        Now { wall: start.plus(passed), mono: self.mono() }
+    }
+
+    fn mono(&self) -> Mono {
+        Mono::from_ns(1).plus(Duration::from_nanos(self.passed_ns.load(SeqCst)))
     }
 }

@@ -60,7 +60,7 @@ fn run(fault: Option<Fault>, reopen_as: Option<Opening>) -> Run {
     let (mut acknowledged, mut unknown, mut errors) = (0, false, 0);
     let mut step = 1;
     while step <= STEPS {
-        let until = clock.now().mono.plus(Duration::from_hours(1));
+        let until = clock.mono().plus(Duration::from_hours(1));
         // As what frees space, so that an error of the reserve does not end the run at the door.
         let terms = Terms { until, bytes: 9_000, effect: Effect::Frees };
         let result = writer.call(terms, move |tx| {

@@ -75,7 +75,7 @@ fn model_of(seed: u64) -> (Model, Vec<Fate>) {
 
 fn check(seed: u64, opener: Opener, reopen: &dyn Fn() -> Box<dyn Engine>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let until = clock.now().mono.plus(Duration::from_hours(1));
+    let until = clock.mono().plus(Duration::from_hours(1));
     let writer = Writer::start(Options::new("test", Box::new(|| ())), opener, clock).unwrap();
     let (replies, answers) = unbounded();
     let tickets: Vec<_> = (0..OPERATIONS)

@@ -44,7 +44,7 @@ fn write_and_tell(path: &Path, steps: u64, tell: &(dyn Fn(u8, u64) + Sync)) {
     });
     let writer = Writer::start(options, opener, Arc::clone(&clock)).unwrap();
     let terms = || {
-        let until = clock.now().mono.plus(Duration::from_mins(1));
+        let until = clock.mono().plus(Duration::from_mins(1));
         Terms { until, bytes: 2_000, effect: Effect::Grows }
     };
     #[expect(clippy::disallowed_methods, reason = "eight callers")]

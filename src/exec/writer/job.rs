@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use super::{Effect, Shared, as_ns, count};
 use crate::base::limits::{OPERATION_DISK_BYTES, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_OPS_MAX};
 use crate::base::time::Mono;
+use crate::exec::slot::{Slot, WakeChain};
 use crate::exec::{CallError, Error, panic_text};
 use crate::store::Write;
 
@@ -85,7 +86,46 @@ pub(super) trait Work: Send {
     /// Runs it; whether it is to be kept.
     fn run(&mut self, tx: &mut dyn Write) -> bool;
     /// Answers it: as it ended, or with an error of ours.
-    fn answer(self: Box<Self>, fate: Result<(), Error>);
+    fn answer(self: Box<Self>, fate: Result<(), Error>, chain: &Arc<WakeChain>);
+}
+
+/// Answers that are given at one moment. Dropping it wakes those who wait for them.
+pub(super) struct Answers {
+    now: Mono,
+    chain: Arc<WakeChain>,
+}
+
+impl Answers {
+    pub(super) fn at(now: Mono) -> Answers {
+        Answers { now, chain: Arc::default() }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.chain.wake();
+    }
+}
+
+/// Where an answer goes.
+pub(super) trait Reply<A>: Send {
+    fn reply(self, answer: A, chain: &Arc<WakeChain>);
+}
+
+/// To a closure, on the writer's thread.
+pub(super) struct Callback<R>(pub(super) R);
+
+impl<A, R: FnOnce(A) + Send> Reply<A> for Callback<R> {
+    fn reply(self, answer: A, _chain: &Arc<WakeChain>) {
+        (self.0)(answer);
+    }
+}
+
+/// To a thread that waits.
+impl<A: Send> Reply<A> for Arc<Slot<A>> {
+    fn reply(self, answer: A, chain: &Arc<WakeChain>) {
+        self.fill(answer, chain);
+    }
 }
 
 pub(super) struct Operation<F, R, T, E> {
@@ -103,7 +143,7 @@ impl<F, R, T, E> Operation<F, R, T, E> {
 impl<F, R, T, E> Work for Operation<F, R, T, E>
 where
     F: FnOnce(&mut dyn Write) -> Result<T, E> + Send,
-    R: FnOnce(Result<T, CallError<E>>) + Send,
+    R: Reply<Result<T, CallError<E>>>,
     T: Send,
     E: Send,
 {
@@ -115,7 +155,7 @@ where
         keep
     }
 
-    fn answer(self: Box<Self>, fate: Result<(), Error>) {
+    fn answer(self: Box<Self>, fate: Result<(), Error>, chain: &Arc<WakeChain>) {
         let result = match fate {
             Ok(()) => {
                 let outcome = self.outcome.expect("BUG: what is answered has run");
@@ -123,7 +163,7 @@ where
             }
             Err(error) => Err(CallError::Failed(error)),
         };
-        (self.reply)(result);
+        self.reply.reply(result, chain);
     }
 }
 
@@ -171,7 +211,7 @@ impl Job {
 
     /// Answers and leaves the queue; a job that was taken back leaves without an answer. A caller's
     /// reply that panics is the caller's loss alone.
-    pub(super) fn answer(mut self, fate: Result<(), Error>) {
+    pub(super) fn answer(mut self, fate: Result<(), Error>, answers: &Answers) {
         let claimed = self.claim();
         let Job { work, came_at, place, .. } = self;
         let shared = Arc::clone(&place.shared);
@@ -179,8 +219,8 @@ impl Job {
         if !claimed {
             return count(&shared.counters.skipped);
         }
-        shared.counters.answer_ns.record(as_ns(shared.clock.now().mono.since(came_at)));
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.answer(fate))) {
+        shared.counters.answer_ns.record(as_ns(answers.now.since(came_at)));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.answer(fate, &answers.chain))) {
             count(&shared.counters.panicked);
             tracing::error!(writer = shared.name, text = panic_text(&*panic), "a reply panicked");
         }

@@ -1,6 +1,5 @@
 //! The thread of a writer: takes what waits, commits it, answers, and mends what fails.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,12 +7,14 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::job::Job;
+use super::job::{Answers, Job};
 use super::{Effect, Message, Opened, Opener, Options, Shared, State, as_ns, count};
-use crate::base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, BATCH_TIME_MAX, DISK_RETRY_EVERY};
+use crate::base::limits::{
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, BATCH_TIME_MAX, DISK_RETRY_EVERY, GATHER_GAP,
+};
 use crate::base::time::Mono;
 use crate::exec::{Error, panic_text};
-use crate::store::{self, Batch, Commit, Engine, Finish, Opening};
+use crate::store::{self, Batch, Commit, Engine, Finish, Opening, Room};
 
 /// What the thread owns.
 pub(super) struct Thread {
@@ -22,8 +23,12 @@ pub(super) struct Thread {
     opener: Opener,
     engine: Option<Arc<dyn Engine>>,
     generation: u64,
-    /// Operations taken from the queue for a batch that had no time for them.
-    carried: VecDeque<Job>,
+    /// An operation taken from the queue that did not fit into the batch.
+    carried: Option<Job>,
+    /// What a reader said of the file, until something is done about it.
+    read_failed: Option<String>,
+    /// Operations that were under way when the last batch was answered: how many callers there are.
+    callers: usize,
     /// Whether the last commit was one after which the file opens at once.
     settled: bool,
     options: Options,
@@ -36,14 +41,10 @@ enum Ran {
     Panicked,
     /// Its caller was gone.
     Skipped,
-}
-
-/// What a batch came to.
-struct Attempt {
-    result: store::Result,
-    /// For each job that ran, in order.
-    ran: Vec<Ran>,
-    committing_since: Option<Mono>,
+    /// It would have made the file larger, and the disk is nearly full.
+    NoRoom,
+    /// The writer is stopping and has no time left.
+    NoTime,
 }
 
 impl Thread {
@@ -60,7 +61,9 @@ impl Thread {
             opener,
             engine: Some(engine),
             generation: 0,
-            carried: VecDeque::new(),
+            carried: None,
+            read_failed: None,
+            callers: 0,
             // What the last process left is not known to open at once.
             settled: false,
             options,
@@ -68,58 +71,48 @@ impl Thread {
     }
 
     pub(super) fn run(&mut self) {
-        loop {
-            match self.next_batch() {
-                Some(batch) if batch.is_empty() => {}
-                Some(batch) => self.run_batch(batch),
-                None => break,
-            }
+        while let Some(job) = self.next_job() {
+            self.run_batch(job);
         }
         self.end();
     }
 
     fn now(&self) -> Mono {
-        self.shared.clock.now().mono
+        self.shared.clock.mono()
     }
 
-    /// Waits for work; `None` when the writer is stopped and nothing is left.
-    fn next_batch(&mut self) -> Option<Vec<Job>> {
-        let mut batch = Batching::default();
-        while let Some(job) = self.carried.pop_front() {
-            if let Some(job) = batch.add(job) {
-                self.carried.push_front(job);
-                return Some(batch.jobs);
+    /// Waits for work, and does meanwhile what is due; `None` when the writer is stopped and nothing is
+    /// left.
+    fn next_job(&mut self) -> Option<Job> {
+        loop {
+            if let Some(why) = self.read_failed.take() {
+                self.recover(&why);
             }
-        }
-        if batch.jobs.is_empty() {
+            if let Some(job) = self.carried.take() {
+                return Some(job);
+            }
             match self.receiver.recv_timeout(self.patience()) {
-                Ok(message) => self.take(message, &mut batch),
+                Ok(message) => {
+                    if let Some(job) = self.open(message) {
+                        return Some(job);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => self.rest(),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
-        while self.carried.is_empty()
-            && let Ok(message) = self.receiver.try_recv()
-        {
-            self.take(message, &mut batch);
-        }
-        Some(batch.jobs)
     }
 
-    fn take(&mut self, message: Message, batch: &mut Batching) {
+    /// The job in a message. A reader's complaint about the file as it is now is noted.
+    fn open(&mut self, message: Message) -> Option<Job> {
         match message {
-            Message::Job(job) => {
-                if let Some(job) = batch.add(job) {
-                    self.carried.push_back(job);
+            Message::Job(job) => Some(job),
+            Message::ReadFailed { generation, why } => {
+                if generation == self.generation {
+                    self.read_failed = Some(why);
                 }
+                None
             }
-            Message::ReadFailed { generation, why } if generation == self.generation => {
-                for job in batch.jobs.drain(..) {
-                    self.refuse(job, Error::ReadOnly);
-                }
-                self.recover(&why);
-            }
-            Message::ReadFailed { .. } => {}
         }
     }
 
@@ -141,6 +134,7 @@ impl Thread {
             self.shared.disk_short.store(engine.reserve(0).short, Relaxed);
         }
         drop(engine);
+        self.callers = 0;
         self.settle();
     }
 
@@ -165,125 +159,74 @@ impl Thread {
         }
     }
 
-    fn run_batch(&mut self, jobs: Vec<Job>) {
+    fn run_batch(&mut self, first: Job) {
         let Some(engine) = self.engine.clone() else {
-            for job in jobs {
-                self.refuse(job, Error::ReadOnly);
-            }
-            return;
+            return self.refuse(first, Error::ReadOnly);
         };
-        let began = self.now();
-        self.shared.batch_began_ns.store(began.ns().max(1), Relaxed);
-        let mut jobs = self.admit_to_disk(&*engine, jobs, began);
-        if jobs.is_empty() {
-            self.shared.batch_began_ns.store(0, Relaxed);
-            return;
-        }
-
-        let attempt = self.attempt(&*engine, &mut jobs, began);
-        drop(engine);
-        let ended = self.now();
-        // Jobs for which the batch had no time wait for the next one, still first in line.
-        for job in jobs.drain(attempt.ran.len()..).rev() {
-            self.carried.push_front(job);
-        }
-        self.learn(&attempt, began, ended);
-        self.shared.batch_began_ns.store(0, Relaxed);
-        match attempt.result {
-            Ok(()) => self.answer(jobs, attempt.ran),
-            Err(error) => {
-                let began_commit = attempt.committing_since.is_some();
-                self.fail_batch(jobs, began_commit, &error);
-            }
-        }
-    }
-
-    /// Refuses the jobs for which the disk has no room, and all of them when stopping takes too long.
-    fn admit_to_disk(&self, engine: &dyn Engine, jobs: Vec<Job>, now: Mono) -> Vec<Job> {
-        let needed = jobs.iter().map(Job::disk_bytes).sum();
-        let short = engine.reserve(needed).short;
-        self.shared.disk_short.store(short, Relaxed);
-        let stop_until = Mono::from_ns(self.shared.stop_until_ns.load(Relaxed));
-        let mut admitted = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            if stop_until < now {
-                job.answer(Err(Error::Stopping));
-            } else if short && job.effect == Effect::Grows {
-                count(&self.shared.counters.disk_full);
-                job.answer(Err(Error::DiskFull));
-            } else {
-                admitted.push(job);
-            }
-        }
-        admitted
-    }
-
-    /// Runs the jobs in one transaction and commits it.
-    fn attempt(&self, engine: &dyn Engine, jobs: &mut [Job], began: Mono) -> Attempt {
-        let mut ran = Vec::with_capacity(jobs.len());
-        let mut committing_since = None;
-        let write = || {
-            engine.write(self.options.commit, &mut |batch| {
-                for job in jobs.iter_mut() {
-                    if !ran.is_empty() && BATCH_TIME_MAX < self.now().since(began) {
-                        break;
-                    }
-                    // Pushed first: what began to run must be answered by this batch.
-                    ran.push(Ran::Refused);
-                    let how = run_one(batch, job, self.options.name)?;
-                    *ran.last_mut().expect("BUG: pushed two lines above") = how;
-                }
-                if !batch.is_dirty() {
-                    return Ok(Finish::Abandon);
-                }
-                committing_since = Some(self.now());
-                Ok(Finish::Commit)
-            })
-        };
+        let commit = self.options.commit;
+        let mut batch = Batching::new(self, first, &*engine);
+        let write = || engine.write(commit, &mut |tx| batch.run(tx));
         let result = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|panic| {
             Err(store::Error::CommitFailed(format!("it panicked: {}", panic_text(&*panic))))
         });
-        Attempt { result, ran, committing_since }
+        let Batching { jobs, ran, began, committing_since, next, .. } = batch;
+        drop(engine);
+
+        let ended = self.now();
+        // When not even a transaction could begin, the first job has not been run.
+        let jobs = jobs.into_iter().chain(next).collect();
+        self.learn(ran.len() as u64, committing_since, began, ended);
+        self.callers = self.shared.queue_ops.load(Relaxed);
+        match result {
+            Ok(()) => self.answer(jobs, ran, ended),
+            Err(error) => self.fail_batch(jobs, committing_since.is_some(), &error),
+        }
     }
 
     /// Keeps the averages by which callers are told how long they would wait.
-    fn learn(&self, attempt: &Attempt, began: Mono, ended: Mono) {
+    fn learn(&self, ops: u64, committing_since: Option<Mono>, began: Mono, ended: Mono) {
         let average = |of: &AtomicU64, sample: u64| {
             let old = of.load(Relaxed);
             of.store(if old == 0 { sample } else { old - old / 8 + sample / 8 }, Relaxed);
         };
-        let ops = attempt.ran.len() as u64;
-        let run_until = attempt.committing_since.unwrap_or(ended);
+        let run_until = committing_since.unwrap_or(ended);
         if let Some(run) = as_ns(run_until.since(began)).checked_div(ops) {
             average(&self.shared.run_ns, run);
         }
-        if let Some(since) = attempt.committing_since {
+        if let Some(since) = committing_since {
             let commit = as_ns(ended.since(since));
             average(&self.shared.commit_ns, commit);
             self.shared.counters.commit_ns.record(commit);
             self.shared.counters.batch_ops.record(ops);
         }
+        self.shared.batch_began_ns.store(0, Relaxed);
     }
 
-    fn answer(&mut self, jobs: Vec<Job>, ran: Vec<Ran>) {
+    fn answer(&mut self, jobs: Vec<Job>, ran: Vec<Ran>, now: Mono) {
         self.settled = self.options.commit == Commit::Quick;
         let counters = &self.shared.counters;
+        let answers = Answers::at(now);
         for (job, how) in jobs.into_iter().zip(ran) {
             match how {
                 Ran::Kept => {
                     count(&counters.done);
-                    job.answer(Ok(()));
+                    job.answer(Ok(()), &answers);
                 }
                 Ran::Refused => {
                     count(&counters.refused);
-                    job.answer(Ok(()));
+                    job.answer(Ok(()), &answers);
                 }
                 Ran::Panicked => {
                     count(&counters.panicked);
-                    job.answer(Err(Error::Panicked));
+                    job.answer(Err(Error::Panicked), &answers);
                 }
                 // Counts itself: it cannot be claimed any more.
-                Ran::Skipped => job.answer(Ok(())),
+                Ran::Skipped => job.answer(Ok(()), &answers),
+                Ran::NoRoom => {
+                    count(&counters.disk_full);
+                    job.answer(Err(Error::DiskFull), &answers);
+                }
+                Ran::NoTime => job.answer(Err(Error::Stopping), &answers),
             }
         }
     }
@@ -294,7 +237,7 @@ impl Thread {
         for job in jobs {
             if began_commit {
                 count(&self.shared.counters.unknown);
-                job.answer(Err(Error::OutcomeUnknown));
+                job.answer(Err(Error::OutcomeUnknown), &Answers::at(self.now()));
             } else {
                 self.refuse(job, Error::ReadOnly);
             }
@@ -304,7 +247,7 @@ impl Thread {
 
     fn refuse(&self, job: Job, error: Error) {
         count(&self.shared.counters.read_only);
-        job.answer(Err(error));
+        job.answer(Err(error), &Answers::at(self.now()));
     }
 
     /// Drops the engine and opens the file anew; gives up after the last attempt.
@@ -343,6 +286,7 @@ impl Thread {
 
     fn install(&mut self, engine: Arc<dyn Engine>) {
         self.generation += 1;
+        self.read_failed = None;
         self.settled = false;
         self.shared.disk_short.store(engine.reserve(0).short, Relaxed);
         let opened = Opened { engine: Arc::clone(&engine), generation: self.generation };
@@ -355,7 +299,7 @@ impl Thread {
 
     /// Answers `read_only` for as long as `delay`; false when the writer is stopped meanwhile.
     fn refuse_for(&mut self, delay: Duration) -> bool {
-        while let Some(job) = self.carried.pop_front() {
+        if let Some(job) = self.carried.take() {
             self.refuse(job, Error::ReadOnly);
         }
         let until = self.now().plus(delay);
@@ -379,43 +323,128 @@ impl Thread {
     }
 }
 
-/// A batch that is being put together.
-#[derive(Default)]
-struct Batching {
+/// A batch: jobs are run as they come, and the commit is made when no more do.
+struct Batching<'t> {
+    thread: &'t mut Thread,
+    room: Room,
+    began: Mono,
+    /// When the last job was taken in.
+    now: Mono,
+    /// The job to run next, if it is known already.
+    next: Option<Job>,
     jobs: Vec<Job>,
+    /// For each of the jobs, in order.
+    ran: Vec<Ran>,
     bytes: usize,
+    disk_bytes: u64,
+    committing_since: Option<Mono>,
 }
 
-impl Batching {
-    /// Takes the job in, or gives it back when the batch is full.
-    fn add(&mut self, job: Job) -> Option<Job> {
-        let full = BATCH_OPS_MAX <= self.jobs.len()
-            || (!self.jobs.is_empty() && BATCH_BYTES_MAX < self.bytes + job.bytes());
-        if full {
+impl<'t> Batching<'t> {
+    fn new(thread: &'t mut Thread, first: Job, engine: &dyn Engine) -> Batching<'t> {
+        let began = thread.now();
+        thread.shared.batch_began_ns.store(began.ns().max(1), Relaxed);
+        let room = engine.reserve(first.disk_bytes());
+        thread.shared.disk_short.store(room.short, Relaxed);
+        Batching {
+            thread,
+            room,
+            began,
+            now: began,
+            next: Some(first),
+            jobs: Vec::new(),
+            ran: Vec::new(),
+            bytes: 0,
+            disk_bytes: 0,
+            committing_since: None,
+        }
+    }
+
+    /// The body of the transaction. An error means that the batch is lost.
+    fn run(&mut self, tx: &mut dyn Batch) -> store::Result<Finish> {
+        while let Some(job) = self.next() {
+            self.bytes += job.bytes();
+            self.disk_bytes += job.disk_bytes();
+            self.jobs.push(job);
+            // Pushed first: what began to run must be answered by this batch.
+            self.ran.push(Ran::Refused);
+            let how = self.run_last(tx)?;
+            *self.ran.last_mut().expect("BUG: pushed two lines above") = how;
+        }
+        if !tx.is_dirty() {
+            return Ok(Finish::Abandon);
+        }
+        self.committing_since = Some(self.thread.now());
+        Ok(Finish::Commit)
+    }
+
+    /// The next job of this batch. One that does not fit is carried to the next batch.
+    fn next(&mut self) -> Option<Job> {
+        if let Some(first) = self.next.take() {
+            return Some(first);
+        }
+        let job = self.gather()?;
+        self.now = self.thread.now();
+        let fits = self.jobs.len() < BATCH_OPS_MAX
+            && self.bytes + job.bytes() <= BATCH_BYTES_MAX
+            && self.disk_bytes + job.disk_bytes() <= self.room.margin_bytes
+            && self.now.since(self.began) <= BATCH_TIME_MAX;
+        if fits {
             return Some(job);
         }
-        self.bytes += job.bytes();
-        self.jobs.push(job);
+        self.thread.carried = Some(job);
         None
     }
-}
 
-/// Runs one operation and keeps or undoes it. An error means that the batch is lost.
-fn run_one(batch: &mut dyn Batch, job: &mut Job, writer: &str) -> store::Result<Ran> {
-    if !job.claim() {
-        return Ok(Ran::Skipped);
+    /// Takes what waits, and gives callers that were answered a moment ago the moment it takes to come
+    /// back. Without it they settle into two halves that take turns, and every commit serves half of
+    /// them. It is no linger: a lone caller is not waited for, and it ends when nobody comes.
+    fn gather(&mut self) -> Option<Job> {
+        let mut since = None;
+        loop {
+            if let Ok(message) = self.thread.receiver.try_recv() {
+                match self.thread.open(message) {
+                    Some(job) => return Some(job),
+                    None => continue,
+                }
+            }
+            if self.thread.callers <= self.jobs.len() {
+                return None;
+            }
+            let now = self.thread.now();
+            if GATHER_GAP < now.since(*since.get_or_insert(now)) {
+                return None;
+            }
+            std::thread::yield_now();
+        }
     }
-    batch.begin()?;
-    let ran = catch_unwind(AssertUnwindSafe(|| job.run(&mut *batch)));
-    if batch.is_broken() {
-        return Err(store::Error::Closed);
-    }
-    match ran {
-        Ok(true) => batch.keep().map(|()| Ran::Kept),
-        Ok(false) => batch.undo().map(|()| Ran::Refused),
-        Err(panic) => {
-            tracing::error!(writer, text = panic_text(&*panic), "an operation panicked");
-            batch.undo().map(|()| Ran::Panicked)
+
+    /// Runs the job that was pushed last, and keeps or undoes it.
+    fn run_last(&mut self, tx: &mut dyn Batch) -> store::Result<Ran> {
+        let shared = &self.thread.shared;
+        let job = self.jobs.last_mut().expect("BUG: a job was pushed");
+        if !job.claim() {
+            return Ok(Ran::Skipped);
+        }
+        if self.room.short && job.effect == Effect::Grows {
+            return Ok(Ran::NoRoom);
+        }
+        if shared.stop_until_ns.load(Relaxed) < self.now.ns() {
+            return Ok(Ran::NoTime);
+        }
+        tx.begin()?;
+        let ran = catch_unwind(AssertUnwindSafe(|| job.run(&mut *tx)));
+        if tx.is_broken() {
+            return Err(store::Error::Closed);
+        }
+        match ran {
+            Ok(true) => tx.keep().map(|()| Ran::Kept),
+            Ok(false) => tx.undo().map(|()| Ran::Refused),
+            Err(panic) => {
+                let (writer, text) = (shared.name, panic_text(&*panic));
+                tracing::error!(writer, text, "an operation panicked");
+                tx.undo().map(|()| Ran::Panicked)
+            }
         }
     }
 }
