@@ -237,8 +237,3 @@ impl Shared {
         }
     }
 }
-
-/// Threads to give a pool on a machine with `cores`: one core is left for everybody else.
-pub fn threads_for(cores: usize) -> usize {
-    cores.saturating_sub(1).clamp(1, POOL_THREADS_MAX)
-}

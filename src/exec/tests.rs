@@ -426,6 +426,49 @@ fn a_reply_that_panics_is_its_callers_loss_alone() {
     assert_eq!(bench.writer.figures().panicked, 1);
 }
 
+/// An engine with a bug: it panics where nobody expects it.
+struct Buggy(Redb);
+
+impl Engine for Buggy {
+    fn read(&self, body: &mut store::ReadBody<'_>) -> store::Result {
+        self.0.read(body)
+    }
+
+    fn write(&self, commit: Commit, body: &mut store::WriteBody<'_>) -> store::Result {
+        self.0.write(commit, body)
+    }
+
+    fn reserve(&self, bytes: u64) -> store::Room {
+        if bytes != 0 {
+            std::panic::resume_unwind(Box::new("a planned panic"));
+        }
+        self.0.reserve(bytes)
+    }
+
+    fn figures(&self) -> store::EngineFigures {
+        self.0.figures()
+    }
+}
+
+#[test]
+fn a_bug_in_the_writer_ends_it_and_leaves_nobody_waiting() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let failed = Arc::new(AtomicBool::new(false));
+    let tell = Arc::clone(&failed);
+    let options = Options::new("test", Box::new(move || tell.store(true, SeqCst)));
+    let opener: Opener = Box::new(|_| Ok(Box::new(Buggy(Redb::in_memory(CACHE_BYTES)?)) as Box<_>));
+    let until = clock.mono().plus(LONG);
+    let writer = Writer::start(options, opener, clock).unwrap();
+    let terms = Terms { until, bytes: 100, effect: Effect::Grows };
+    let lost = writer.call(terms, |tx| tx.put(Table::Jobs, b"a", b"v"));
+    assert!(matches!(lost, Err(CallError::Failed(Error::OutcomeUnknown))), "{lost:?}");
+    wait_until("it said so", || failed.load(SeqCst));
+    assert_eq!(writer.state(), State::Failed);
+    let next = writer.call(terms, |tx| tx.put(Table::Jobs, b"b", b"v"));
+    assert!(matches!(next, Err(CallError::Failed(Error::ReadOnly))), "{next:?}");
+    assert!(!writer.stop(LONG), "nothing is known of the file");
+}
+
 #[test]
 fn a_full_disk_refuses_growth_at_the_door_and_takes_what_frees_space() {
     let bench = Bench::idle_after(Duration::from_millis(1));

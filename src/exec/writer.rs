@@ -349,12 +349,19 @@ impl Writer {
         let job =
             Job::new(Box::new(Operation::new(operation, reply)), terms.effect, came_at, place);
         let ticket = job.ticket();
-        match &*self.shared.sender.read() {
-            None => Err(Error::Stopping),
-            Some(sender) => match sender.try_send(Message::Job(job)) {
-                Ok(()) => Ok(ticket),
-                Err(_) => Err(self.shared.overloaded(self.shared.estimated_wait(came_at))),
-            },
+        let sender = self.shared.sender.read();
+        let Some(sender) = &*sender else {
+            // Taken back first: a job that is dropped answers its caller.
+            ticket.take_back();
+            return Err(Error::Stopping);
+        };
+        match sender.try_send(Message::Job(job)) {
+            Ok(()) => Ok(ticket),
+            Err(returned) => {
+                ticket.take_back();
+                drop(returned);
+                Err(self.shared.overloaded(self.shared.estimated_wait(came_at)))
+            }
         }
     }
 

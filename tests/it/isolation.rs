@@ -13,7 +13,9 @@ use holdfast::exec::writer::{Effect, Opener, Options, Terms, Writer};
 use holdfast::exec::{CallError, Error};
 use holdfast::store::redb::Redb;
 use holdfast::store::sqlite::Sqlite;
-use holdfast::store::{self, Batch, Commit, Engine, Finish, Opening, Table, Write};
+use holdfast::store::{
+    self, Batch, Commit, Engine, Finish, KeyRange, Opening, Order, Table, Write,
+};
 use holdfast::testing::clock::SystemClock;
 use holdfast::testing::contract::random_change;
 use holdfast::testing::model::Model;
@@ -48,7 +50,12 @@ fn apply(tx: &mut dyn Write, seed: u64, n: u64) -> Result<(), store::Error> {
     match change(tx, seed, n)? {
         Fate::Succeeds => Ok(()),
         Fate::Fails => Err(store::Error::TooManyRows),
-        Fate::Panics => std::panic::resume_unwind(Box::new("a planned panic")),
+        // In the midst of a scan, where the engine has pages in hand.
+        Fate::Panics => tx
+            .scan(Table::Outbox, &KeyRange::all(), Order::Reverse, &mut |_, _| {
+                std::panic::resume_unwind(Box::new("a planned panic"))
+            })
+            .map(|()| unreachable!("BUG: the operation has put a row there")),
     }
 }
 

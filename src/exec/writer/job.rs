@@ -169,7 +169,8 @@ where
 
 /// An operation on its way.
 pub(super) struct Job {
-    work: Box<dyn Work>,
+    /// Taken when it is answered.
+    work: Option<Box<dyn Work>>,
     claim: Arc<Claim>,
     /// Whether the claim is ours; a job that waits for a second batch claims once.
     claimed: bool,
@@ -180,7 +181,7 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(work: Box<dyn Work>, effect: Effect, came_at: Mono, place: Place) -> Job {
-        Job { work, claim: Arc::default(), claimed: false, came_at, place, effect }
+        Job { work: Some(work), claim: Arc::default(), claimed: false, came_at, place, effect }
     }
 
     /// The caller's end of it.
@@ -196,7 +197,8 @@ impl Job {
 
     /// Runs it; whether it is to be kept.
     pub(super) fn run(&mut self, tx: &mut dyn Write) -> bool {
-        self.work.run(tx)
+        let work = self.work.as_mut().expect("BUG: a job runs before it is answered");
+        work.run(tx)
     }
 
     /// The payload it brings.
@@ -212,17 +214,31 @@ impl Job {
     /// Answers and leaves the queue; a job that was taken back leaves without an answer. A caller's
     /// reply that panics is the caller's loss alone.
     pub(super) fn answer(mut self, fate: Result<(), Error>, answers: &Answers) {
+        self.settle(fate, answers);
+    }
+
+    fn settle(&mut self, fate: Result<(), Error>, answers: &Answers) {
         let claimed = self.claim();
-        let Job { work, came_at, place, .. } = self;
-        let shared = Arc::clone(&place.shared);
-        drop(place);
+        let shared = &self.place.shared;
+        let Some(work) = self.work.take() else {
+            return;
+        };
         if !claimed {
             return count(&shared.counters.skipped);
         }
-        shared.counters.answer_ns.record(as_ns(answers.now.since(came_at)));
+        shared.counters.answer_ns.record(as_ns(answers.now.since(self.came_at)));
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.answer(fate, &answers.chain))) {
             count(&shared.counters.panicked);
             tracing::error!(writer = shared.name, text = panic_text(&*panic), "a reply panicked");
+        }
+    }
+}
+
+/// A job that gets lost was lost by a bug of ours; its caller must not wait for ever.
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.work.is_some() {
+            self.settle(Err(Error::OutcomeUnknown), &Answers::at(self.came_at));
         }
     }
 }

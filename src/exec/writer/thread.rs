@@ -71,10 +71,34 @@ impl Thread {
     }
 
     pub(super) fn run(&mut self) {
-        while let Some(job) = self.next_job() {
-            self.run_batch(job);
+        let work = AssertUnwindSafe(|| {
+            while let Some(job) = self.next_job() {
+                self.run_batch(job);
+            }
+        });
+        if let Err(panic) = catch_unwind(work) {
+            // A bug of ours. Nothing is known of the file any more; a new process may open it.
+            let (writer, text) = (self.options.name, panic_text(&*panic));
+            tracing::error!(writer, text, "the writer panicked; giving up");
+            count(&self.shared.counters.panicked);
+            count(&self.shared.counters.failures);
+            self.settled = true;
+            self.give_up();
+            self.refuse_for(Duration::MAX);
         }
         self.end();
+    }
+
+    /// The file cannot be used any more by this process.
+    fn give_up(&mut self) {
+        self.shared.set_state(State::Failed);
+        self.shared.engine.write().take();
+        self.engine = None;
+        let tell = AssertUnwindSafe(|| (self.options.on_failed)());
+        if let Err(panic) = catch_unwind(tell) {
+            let (writer, text) = (self.options.name, panic_text(&*panic));
+            tracing::error!(writer, text, "telling of the failure panicked");
+        }
     }
 
     fn now(&self) -> Mono {
@@ -280,8 +304,7 @@ impl Thread {
             }
         }
         tracing::error!(writer = name, "the store cannot be reopened; giving up");
-        self.shared.set_state(State::Failed);
-        (self.options.on_failed)();
+        self.give_up();
     }
 
     fn install(&mut self, engine: Arc<dyn Engine>) {
