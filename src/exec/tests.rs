@@ -498,6 +498,30 @@ fn a_full_disk_refuses_growth_at_the_door_and_takes_what_frees_space() {
 }
 
 #[test]
+fn an_operation_too_large_for_the_disk_is_refused_alone() {
+    let bench = Bench::new();
+    bench.disk.set_capacity(2 * DISK_MARGIN_BYTES);
+    let release = bench.hold();
+    let (replies, answers) = unbounded();
+    let mut tickets = Vec::new();
+    for (n, bytes) in [(0_u8, 100), (1, 20 << 20), (2, 100)] {
+        let replies = replies.clone();
+        let put = move |tx: &mut dyn Write| tx.put(Table::Jobs, &[n], b"v");
+        let reply = move |result: Result<(), CallError<store::Error>>| {
+            replies.send(result.is_ok()).unwrap();
+        };
+        let terms = Terms { bytes, ..bench.terms(Effect::Grows) };
+        tickets.push(bench.writer.submit(terms, put, reply).unwrap());
+    }
+    drop(release);
+    let got: Vec<bool> = (0..3).map(|_| answers.recv().unwrap()).collect();
+    assert_eq!(got, [true, false, true]);
+    assert!(!bench.writer.figures().disk_short);
+    bench.put("after").unwrap();
+    assert_eq!(bench.writer.figures().disk_full, 1);
+}
+
+#[test]
 fn after_quiet_the_file_is_left_so_that_it_opens_without_repair() {
     let bench = Bench::idle_after(Duration::from_millis(1));
     let repaired = |disk: &SimDisk| {
@@ -507,12 +531,19 @@ fn after_quiet_the_file_is_left_so_that_it_opens_without_repair() {
     bench.put("a").unwrap();
     wait_until("the extra commit is made", || bench.writer.figures().quick_commits == 1);
     assert!(!repaired(&bench.disk));
-    // It is made once, not again and again.
+    // It is made once, not again and again, and what writes nothing needs none.
     let commits = bench.writer.figures().engine.unwrap().commits;
-    let release = bench.hold();
-    drop(release);
-    wait_until("the held one is done", || bench.writer.figures().queue_ops == 0);
-    assert!(bench.writer.figures().engine.unwrap().commits <= commits + 1);
+    let refuse = |tx: &mut dyn Write| {
+        tx.put(Table::Jobs, b"never", b"v")?;
+        Err::<(), _>(store::Error::TooManyRows)
+    };
+    for _ in 0..3 {
+        bench.writer.call(bench.terms(Effect::Grows), refuse).unwrap_err();
+    }
+    assert!(!repaired(&bench.disk));
+    bench.put("b").unwrap();
+    wait_until("the extra commit is made", || bench.writer.figures().quick_commits == 2);
+    assert_eq!(bench.writer.figures().engine.unwrap().commits, commits + 2);
 
     let busy = Bench::new();
     busy.put("a").unwrap();

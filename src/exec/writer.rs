@@ -45,7 +45,7 @@ use self::thread::Thread;
 use super::figures::{Histogram, HistogramFigures};
 use super::slot::Slot;
 use super::{CallError, Error, start_thread};
-use crate::base::limits::{self, BATCH_OPS_MAX, WRITER_QUEUE_OPS_MAX};
+use crate::base::limits::{self, BATCH_OPS_MAX, DISK_MARGIN_BYTES, WRITER_QUEUE_OPS_MAX};
 use crate::base::time::{Clock, Mono};
 use crate::store::{self, Commit, Engine, EngineFigures, Opening, Read, Write};
 
@@ -300,7 +300,7 @@ impl Writer {
     pub fn start(options: Options, opener: Opener, clock: Arc<dyn Clock>) -> store::Result<Writer> {
         let engine: Arc<dyn Engine> = Arc::from(opener(Opening::Start)?);
         let (sender, receiver) = bounded(WRITER_QUEUE_OPS_MAX + 8);
-        let disk_short = engine.reserve(0).short;
+        let disk_short = engine.reserve(0).margin_bytes < DISK_MARGIN_BYTES;
         let shared = Arc::new(Shared {
             name: options.name,
             clock,

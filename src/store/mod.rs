@@ -268,7 +268,7 @@ pub enum Opening {
 pub struct Room {
     /// Bytes that can still be written, whoever else fills the disk.
     pub margin_bytes: u64,
-    /// Whether the margin could not be kept as large as it should be: growth is refused.
+    /// Whether that is less than was asked for, or than the margin that is always kept.
     pub short: bool,
 }
 
@@ -434,6 +434,32 @@ impl Drop for DeadUnlessSpared<'_> {
     fn drop(&mut self) {
         if !self.spared.get() {
             self.dead.store(true, Relaxed);
+        }
+    }
+}
+
+/// Ends a write as its body wanted: `end` commits or lets go. The engine is spared only if everything
+/// went well.
+fn conclude(
+    finish: Result<Finish>,
+    broken: bool,
+    fate: &DeadUnlessSpared<'_>,
+    end: impl FnOnce(Finish) -> Result,
+) -> Result {
+    match finish {
+        Ok(Finish::Commit) if !broken => {
+            end(Finish::Commit)?;
+            fate.spare();
+            Ok(())
+        }
+        finish => {
+            let let_go = end(Finish::Abandon);
+            if !broken && let_go.is_ok() {
+                fate.spare();
+            }
+            finish?;
+            let_go?;
+            if broken { Err(Error::Closed) } else { Ok(()) }
         }
     }
 }

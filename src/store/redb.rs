@@ -31,7 +31,7 @@ use super::disk::{Disk, FileDisk, MemoryDisk, make_whole};
 use super::{
     Batch, Commit, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, KeyRange, Opening,
     Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor, Write, WriteBody,
-    check_deletes, check_sizes,
+    check_deletes, check_sizes, conclude,
 };
 use crate::base::limits::DISK_MARGIN_BYTES;
 
@@ -138,23 +138,14 @@ impl Engine for Redb {
             let finish = body(&mut batch);
             (finish, batch.is_broken())
         };
-        match finish {
-            Ok(Finish::Commit) if !broken => {
+        conclude(finish, broken, &fate, |how| match how {
+            Finish::Commit => {
                 tx.commit().map_err(|error| Error::CommitFailed(error.to_string()))?;
                 self.commits.fetch_add(1, Relaxed);
-                fate.spare();
                 Ok(())
             }
-            finish => {
-                let aborted = tx.abort().map_err(from_storage);
-                if !broken && aborted.is_ok() {
-                    fate.spare();
-                }
-                finish?;
-                aborted?;
-                if broken { Err(Error::Closed) } else { Ok(()) }
-            }
-        }
+            Finish::Abandon => tx.abort().map_err(from_storage),
+        })
     }
 
     fn reserve(&self, bytes: u64) -> Room {

@@ -20,7 +20,7 @@ use super::disk::{beside, create_file, forget_cached_file, free_bytes};
 use super::{
     Batch, Commit, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, Flow, KeyRange, Opening,
     Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor, Write, WriteBody,
-    check_deletes, check_sizes,
+    check_deletes, check_sizes, conclude,
 };
 use crate::base::limits::DISK_MARGIN_BYTES;
 
@@ -147,24 +147,15 @@ impl Engine for Sqlite {
         let mut batch = SqliteBatch::new(&connection);
         let finish = body(&mut batch);
         let broken = batch.sound.is_broken();
-        match finish {
-            Ok(Finish::Commit) if !broken => {
+        conclude(finish, broken, &fate, |how| match how {
+            Finish::Commit => {
                 run(&connection, "COMMIT", [])
                     .map_err(|error| Error::CommitFailed(error.to_string()))?;
                 self.commits.fetch_add(1, Relaxed);
-                fate.spare();
                 Ok(())
             }
-            finish => {
-                let undone = run(&connection, "ROLLBACK", []);
-                if !broken && undone.is_ok() {
-                    fate.spare();
-                }
-                finish?;
-                undone?;
-                if broken { Err(Error::Closed) } else { Ok(()) }
-            }
-        }
+            Finish::Abandon => run(&connection, "ROLLBACK", []).map(|_| ()),
+        })
     }
 
     fn reserve(&self, bytes: u64) -> Room {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::base::limits::{DELETE_ROWS_MAX, KEY_BYTES_MAX, READ_ROWS_MAX, VALUE_BYTES_MAX};
+use crate::base::limits::{
+    DELETE_ROWS_MAX, DISK_MARGIN_BYTES, KEY_BYTES_MAX, READ_ROWS_MAX, VALUE_BYTES_MAX,
+};
 use crate::store::{
     Batch, Commit, Engine, EngineFigures, Error, Finish, Flow, KeyRange, Order, Read, ReadBody,
     Result, Room, Table, Visitor, Write, WriteBody,
@@ -41,7 +43,7 @@ impl Engine for Model {
     }
 
     fn reserve(&self, bytes: u64) -> Room {
-        Room { margin_bytes: bytes, short: false }
+        Room { margin_bytes: bytes.max(DISK_MARGIN_BYTES), short: false }
     }
 
     fn figures(&self) -> EngineFigures {

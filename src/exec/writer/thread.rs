@@ -10,11 +10,14 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use super::job::{Answers, Job};
 use super::{Effect, Message, Opened, Opener, Options, Shared, State, as_ns, count};
 use crate::base::limits::{
-    BATCH_BYTES_MAX, BATCH_OPS_MAX, BATCH_TIME_MAX, DISK_RETRY_EVERY, GATHER_GAP,
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, BATCH_TIME_MAX, DISK_MARGIN_BYTES, DISK_RETRY_EVERY, GATHER_GAP,
 };
 use crate::base::time::Mono;
 use crate::exec::{Error, panic_text};
 use crate::store::{self, Batch, Commit, Engine, Finish, Opening, Room};
+
+/// How long a writer that ends waits for readers to let go of the file.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the thread owns.
 pub(super) struct Thread {
@@ -142,10 +145,12 @@ impl Thread {
 
     /// How long to wait for work before something else is due.
     fn patience(&self) -> Duration {
-        if self.shared.disk_short.load(Relaxed) {
-            self.options.idle.min(DISK_RETRY_EVERY)
-        } else {
-            self.options.idle
+        let settled = self.settled || self.options.commit == Commit::Quick;
+        match (settled, self.shared.disk_short.load(Relaxed)) {
+            (false, _) => self.options.idle,
+            (true, true) => DISK_RETRY_EVERY,
+            // Nothing will be due before something comes.
+            (true, false) => Duration::from_hours(1),
         }
     }
 
@@ -154,12 +159,15 @@ impl Thread {
         let Some(engine) = self.engine.clone() else {
             return;
         };
-        if self.shared.disk_short.load(Relaxed) {
-            self.shared.disk_short.store(engine.reserve(0).short, Relaxed);
-        }
+        self.look_at_disk(engine.reserve(0));
         drop(engine);
         self.callers = 0;
         self.settle();
+    }
+
+    /// Opens or closes the door for growth.
+    fn look_at_disk(&self, room: Room) {
+        self.shared.disk_short.store(room.margin_bytes < DISK_MARGIN_BYTES, Relaxed);
     }
 
     /// Makes the commit after which the file opens at once, if the last one was not.
@@ -201,6 +209,9 @@ impl Thread {
         let jobs = jobs.into_iter().chain(next).collect();
         self.learn(ran.len() as u64, committing_since, began, ended);
         self.callers = self.shared.queue_ops.load(Relaxed);
+        if committing_since.is_some() {
+            self.settled = commit == Commit::Quick;
+        }
         match result {
             Ok(()) => self.answer(jobs, ran, ended),
             Err(error) => self.fail_batch(jobs, committing_since.is_some(), &error),
@@ -226,8 +237,7 @@ impl Thread {
         self.shared.batch_began_ns.store(0, Relaxed);
     }
 
-    fn answer(&mut self, jobs: Vec<Job>, ran: Vec<Ran>, now: Mono) {
-        self.settled = self.options.commit == Commit::Quick;
+    fn answer(&self, jobs: Vec<Job>, ran: Vec<Ran>, now: Mono) {
         let counters = &self.shared.counters;
         let answers = Answers::at(now);
         for (job, how) in jobs.into_iter().zip(ran) {
@@ -311,7 +321,7 @@ impl Thread {
         self.generation += 1;
         self.read_failed = None;
         self.settled = false;
-        self.shared.disk_short.store(engine.reserve(0).short, Relaxed);
+        self.look_at_disk(engine.reserve(0));
         let opened = Opened { engine: Arc::clone(&engine), generation: self.generation };
         *self.shared.engine.write() = Some(opened);
         self.engine = Some(engine);
@@ -342,6 +352,14 @@ impl Thread {
         self.settle();
         self.shared.set_state(State::Stopped);
         self.shared.engine.write().take();
+        // Who stops a writer takes the file for closed; readers have it for a moment at most.
+        let patience = self.now().plus(CLOSE_PATIENCE);
+        while let Some(engine) = &self.engine
+            && 1 < Arc::strong_count(engine)
+            && self.now() < patience
+        {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         self.engine = None;
     }
 }
@@ -368,7 +386,7 @@ impl<'t> Batching<'t> {
         let began = thread.now();
         thread.shared.batch_began_ns.store(began.ns().max(1), Relaxed);
         let room = engine.reserve(first.disk_bytes());
-        thread.shared.disk_short.store(room.short, Relaxed);
+        thread.look_at_disk(room);
         Batching {
             thread,
             room,
@@ -387,7 +405,6 @@ impl<'t> Batching<'t> {
     fn run(&mut self, tx: &mut dyn Batch) -> store::Result<Finish> {
         while let Some(job) = self.next() {
             self.bytes += job.bytes();
-            self.disk_bytes += job.disk_bytes();
             self.jobs.push(job);
             // Pushed first: what began to run must be answered by this batch.
             self.ran.push(Ran::Refused);
@@ -449,9 +466,13 @@ impl<'t> Batching<'t> {
         if !job.claim() {
             return Ok(Ran::Skipped);
         }
-        if self.room.short && job.effect == Effect::Grows {
+        // One that is too large for what is left is refused alone; the door is not closed for it.
+        let disk_bytes = self.disk_bytes + job.disk_bytes();
+        let no_room = shared.disk_short.load(Relaxed) || self.room.margin_bytes < disk_bytes;
+        if no_room && job.effect == Effect::Grows {
             return Ok(Ran::NoRoom);
         }
+        self.disk_bytes = disk_bytes;
         if shared.stop_until_ns.load(Relaxed) < self.now.ns() {
             return Ok(Ran::NoTime);
         }
