@@ -321,11 +321,7 @@ fn child_fill(path: &Path, megabytes: u64, then: &str) {
         writer.call(terms(&*clock), fill).unwrap();
     }
     if then == "quiet" {
-        let quiet = || writer.figures().quick_commits == 1;
-        wait_until("the file is left in order", || {
-            std::thread::sleep(Duration::from_millis(10));
-            quiet()
-        });
+        be_quiet(&writer);
         println!("ready");
         std::thread::park();
     }
@@ -339,6 +335,20 @@ fn child_fill(path: &Path, megabytes: u64, then: &str) {
                 }
             });
         }
+    });
+}
+
+/// Waits until the writer has left its file in order after the last call.
+fn be_quiet(writer: &Writer) {
+    // A commit that was made while the call was on its way may be counted late; two are enough.
+    let commits = || {
+        let engine = writer.figures().engine.unwrap();
+        (writer.figures().quick_commits, engine.commits)
+    };
+    wait_until("the file is left in order", || {
+        let before = commits();
+        std::thread::sleep(Duration::from_millis(600));
+        before.0 != 0 && before == commits()
     });
 }
 
@@ -417,10 +427,7 @@ fn child_idle(folder: &Path) {
         .collect();
     for writer in &writers {
         writer.call(terms(&*clock), |tx| push(tx, u64::MAX)).unwrap();
-        wait_until("it is quiet", || {
-            std::thread::sleep(Duration::from_millis(10));
-            writer.figures().quick_commits == 1
-        });
+        be_quiet(writer);
     }
     println!("ready");
     std::thread::park();

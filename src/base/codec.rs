@@ -12,7 +12,8 @@
 //! the reader look at [`Head::version`] and upgrade what it finds.
 //!
 //! Reading is total. Damaged, cut or oversized bytes are an [`Error`], never a panic, and what is
-//! allocated for them is bounded by their own length (64 times, at least 64 KiB).
+//! allocated at once for them is bounded by their own length: 256 times that, 64 KiB at least and 32 MiB
+//! at most, whatever lengths they claim.
 
 use super::limits::RECORD_BYTES_MAX;
 use wincode::config::Configuration;
@@ -61,39 +62,37 @@ pub trait Record {
 const HEAD_BYTES: usize = 2;
 const CRC_BYTES: usize = 4;
 
-// The largest sequence, in memory, that a record of up to so many bytes may ask for. The same bound
-// holds while writing, so nothing is written that could not be read back.
-const SMALL_BYTES: usize = 1 << 10;
-const MEDIUM_BYTES: usize = 64 << 10;
-type Small = Configuration<true, { 64 << 10 }>;
-type Medium = Configuration<true, { 4 << 20 }>;
-type Large = Configuration<true, { 64 * RECORD_BYTES_MAX }>;
-const SMALL: Small = Configuration::default().with_preallocation_size_limit();
-const MEDIUM: Medium = Configuration::default().with_preallocation_size_limit();
-const LARGE: Large = Configuration::default().with_preallocation_size_limit();
+// The largest sequence, in memory, that a value of up to so many bytes may ask for. The same bound
+// holds while writing, so nothing is written that could not be read back. The steps are what keeps
+// the allocation in proportion: the serializer's bound is a constant of the type.
+const STEPS: [usize; 4] = [1 << 10, 8 << 10, 64 << 10, 1 << 20];
+type Limit<const BYTES: usize> = Configuration<true, BYTES>;
+type Step0 = Limit<{ 64 << 10 }>;
+type Step1 = Limit<{ 256 << 10 }>;
+type Step2 = Limit<{ 1 << 20 }>;
+type Step3 = Limit<{ 8 << 20 }>;
+type Step4 = Limit<{ 32 << 20 }>;
 
-/// What the derives `SchemaRead` and `SchemaWrite` give a type; nobody writes it by hand.
-pub trait Schema:
-    Sized
-    + SchemaWrite<Small, Src = Self>
-    + SchemaWrite<Medium, Src = Self>
-    + SchemaWrite<Large, Src = Self>
-    + for<'de> SchemaRead<'de, Small, Dst = Self>
-    + for<'de> SchemaRead<'de, Medium, Dst = Self>
-    + for<'de> SchemaRead<'de, Large, Dst = Self>
-{
+const fn limit<const BYTES: usize>() -> Limit<BYTES> {
+    Configuration::default().with_preallocation_size_limit()
 }
 
-impl<T> Schema for T where
-    T: Sized
-        + SchemaWrite<Small, Src = Self>
-        + SchemaWrite<Medium, Src = Self>
-        + SchemaWrite<Large, Src = Self>
-        + for<'de> SchemaRead<'de, Small, Dst = Self>
-        + for<'de> SchemaRead<'de, Medium, Dst = Self>
-        + for<'de> SchemaRead<'de, Large, Dst = Self>
-{
+macro_rules! schema {
+    ($($step:ident)*) => {
+        /// What the derives `SchemaRead` and `SchemaWrite` give a type; nobody writes it by hand.
+        pub trait Schema:
+            Sized $(+ SchemaWrite<$step, Src = Self> + for<'de> SchemaRead<'de, $step, Dst = Self>)*
+        {
+        }
+
+        impl<T> Schema for T where
+            T: Sized $(+ SchemaWrite<$step, Src = Self> + for<'de> SchemaRead<'de, $step, Dst = Self>)*
+        {
+        }
+    };
 }
+
+schema! { Step0 Step1 Step2 Step3 Step4 }
 
 /// The stored bytes of `record`.
 pub fn encode<R: Record + Schema>(record: &R) -> Result<Vec<u8>, Error> {
@@ -134,24 +133,37 @@ fn open(bytes: &[u8]) -> Result<(Head, &[u8]), Error> {
     Ok((Head { kind, version }, value))
 }
 
+/// Which of the steps a value of so many bytes stands on.
+fn step_of(value_bytes: usize) -> usize {
+    STEPS.iter().position(|&end| value_bytes <= end).unwrap_or(STEPS.len())
+}
+
 fn encode_value<R: Schema>(record: &R) -> Result<Vec<u8>, Error> {
     let malformed = |error: wincode::WriteError| Error::Malformed(error.to_string());
-    let size = wincode::config::serialized_size(record, LARGE).map_err(malformed)?;
+    let largest: Step4 = limit();
+    let size = wincode::config::serialized_size(record, largest).map_err(malformed)?;
     let size = usize::try_from(size).map_err(|_| Error::TooLarge(usize::MAX))?;
-    match HEAD_BYTES + size + CRC_BYTES {
-        total if RECORD_BYTES_MAX < total => return Err(Error::TooLarge(total)),
-        _ if size <= SMALL_BYTES => wincode::config::serialize(record, SMALL),
-        _ if size <= MEDIUM_BYTES => wincode::config::serialize(record, MEDIUM),
-        _ => wincode::config::serialize(record, LARGE),
+    let total = HEAD_BYTES + size + CRC_BYTES;
+    if RECORD_BYTES_MAX < total {
+        return Err(Error::TooLarge(total));
+    }
+    match step_of(size) {
+        0 => wincode::config::serialize::<R, Step0>(record, limit()),
+        1 => wincode::config::serialize::<R, Step1>(record, limit()),
+        2 => wincode::config::serialize::<R, Step2>(record, limit()),
+        3 => wincode::config::serialize::<R, Step3>(record, limit()),
+        _ => wincode::config::serialize::<R, Step4>(record, limit()),
     }
     .map_err(malformed)
 }
 
 fn decode_value<R: Schema>(value: &[u8]) -> Result<R, Error> {
-    match value.len() {
-        len if len <= SMALL_BYTES => wincode::config::deserialize_exact(value, SMALL),
-        len if len <= MEDIUM_BYTES => wincode::config::deserialize_exact(value, MEDIUM),
-        _ => wincode::config::deserialize_exact(value, LARGE),
+    match step_of(value.len()) {
+        0 => wincode::config::deserialize_exact::<R, Step0>(value, limit()),
+        1 => wincode::config::deserialize_exact::<R, Step1>(value, limit()),
+        2 => wincode::config::deserialize_exact::<R, Step2>(value, limit()),
+        3 => wincode::config::deserialize_exact::<R, Step3>(value, limit()),
+        _ => wincode::config::deserialize_exact::<R, Step4>(value, limit()),
     }
     .map_err(|error| Error::Malformed(error.to_string()))
 }

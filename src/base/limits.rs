@@ -29,7 +29,10 @@ pub const VALUE_BYTES_MAX: usize = 16_300;
 /// so a longer walk is made of several short ones.
 pub const READ_ROWS_MAX: u64 = 10_000;
 /// Rows that one `delete_range` may remove; the caller comes again for the rest.
-pub const DELETE_ROWS_MAX: u64 = 10_000;
+pub const DELETE_ROWS_MAX: u64 = 1_000;
+/// Old values that one operation may displace, kept in memory for its undoing. One more call of
+/// `delete_range` is let in below it.
+pub const UNDO_BYTES_MAX: usize = 32 << 20;
 /// One record, encoded.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
@@ -77,8 +80,9 @@ pub const WORKER_REST_MAX: Duration = Duration::from_mins(1);
 // A cache key of only zero bytes doubles when it is not the last part; a tenant and a name stand in
 // front of it.
 const _: () = assert!(8 + (NAME_BYTES_MAX + 2) + (2 * CACHE_KEY_BYTES_MAX + 2) <= KEY_BYTES_MAX);
-// The largest call of the API, and the largest single thing, must fit into the queue at all.
-const _: () = assert!(2 * BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
+// The largest call of the API (16 MiB), and the largest single thing, must fit into the queue at all.
+const _: () = assert!(16 << 20 <= WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(CACHE_VALUE_BYTES_MAX < WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(BATCH_OPS_MAX <= WRITER_QUEUE_OPS_MAX);
 // A full batch of small operations fits into the margin, so the door stays open under load.

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! **Opening**, in this order, so that a refusal leaves everything as it was: the folder (made if it
-//! is missing), its permissions, the format, the lock, and only then the first write. A second process
-//! on the same folder gets [`Error::InUse`] and has touched nothing.
+//! is missing), its permissions, the format, the lock, the format once more (another process may have
+//! been at work until the lock was ours), and only then the first write. A second process on the same
+//! folder gets [`Error::InUse`] and has touched nothing.
 //!
 //! **The mark**: `lock` says `running` from the moment the folder is open until
 //! [`DataDir::close_in_order`]. Whoever finds `running` without the lock being held knows that the last
@@ -149,12 +150,15 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<DataDir, Error> {
         make_folder(path)?;
         check_permissions(path)?;
-        let known = read_format(path)?;
-        if !known {
-            check_new(path)?;
-        }
+        check_content(path)?;
         let mut lock = take_lock(path)?;
-        let previous = read_mark(&mut lock).map_err(io_error("read the lock in", path))?;
+        let known = check_content(path)?;
+        // Without a format nothing was ever stored here, whatever the mark of a first start says that
+        // was cut short.
+        let previous = match read_mark(&mut lock).map_err(io_error("read the lock in", path))? {
+            previous if known => previous,
+            _ => Previous::None,
+        };
 
         // From here on the folder is ours.
         write_mark(&mut lock, &format!("running pid {}\n", std::process::id()))
@@ -187,6 +191,7 @@ impl DataDir {
     }
 }
 
+/// Makes the folder and those above it that are missing, each with a name that survives power loss.
 fn make_folder(path: &Path) -> Result<(), Error> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok(()),
@@ -194,13 +199,23 @@ fn make_folder(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error("look at", path)(error)),
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(io_error("create", path))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    make_folder(parent)?;
+    DirBuilder::new().mode(0o700).create(path).map_err(io_error("create", path))?;
     // Whatever the umask made of it.
     let owner_only = Permissions::from_mode(0o700);
     std::fs::set_permissions(path, owner_only).map_err(io_error("set the permissions of", path))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync_folder(parent.unwrap_or(Path::new(".")))
+    sync_folder(parent)
+}
+
+/// Whether the folder has a format that we know; an error when its content is not ours to touch.
+fn check_content(path: &Path) -> Result<bool, Error> {
+    let known = read_format(path)?;
+    if !known {
+        check_new(path)?;
+    }
+    Ok(known)
 }
 
 fn check_permissions(path: &Path) -> Result<(), Error> {
@@ -220,11 +235,18 @@ fn check_permissions(path: &Path) -> Result<(), Error> {
 fn read_format(path: &Path) -> Result<bool, Error> {
     let file = path.join(FORMAT_FILE);
     let text = match File::open(&file) {
-        Ok(mut open) => read_small(&mut open).map_err(io_error("read", &file))?,
+        Ok(mut open) => match read_small(&mut open) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::BadFormat { path: file });
+            }
+            Err(error) => return Err(io_error("read", &file)(error)),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(io_error("read", &file)(error)),
     };
     let number = text.strip_prefix(FORMAT_WORD).and_then(|rest| rest.strip_suffix('\n'));
+    let number = number.filter(|number| number.bytes().all(|b| b.is_ascii_digit()));
     match number.and_then(|number| number.parse::<u32>().ok()) {
         Some(found) if FORMAT < found => Err(Error::NewerFormat { path: path.to_owned(), found }),
         Some(1..=FORMAT) => Ok(true),

@@ -19,7 +19,7 @@ use crate::base::time::{Clock, Mono, Now};
 use crate::store::redb::Redb;
 use crate::store::{self, Commit, Engine, Opening, Table, Write};
 use crate::testing::clock::{ManualClock, SystemClock};
-use crate::testing::disk::{EIO, Fault, SimDisk};
+use crate::testing::disk::{EIO, Fault, PANIC, SimDisk};
 use crate::testing::{Content, content, wait_until};
 
 const CACHE_BYTES: u64 = 4 << 20;
@@ -30,6 +30,8 @@ struct Bench {
     disk: Arc<SimDisk>,
     clock: Arc<SystemClock>,
     failed: Arc<AtomicBool>,
+    /// How often the file was opened, or tried to be.
+    openings: Arc<AtomicU64>,
     writer: Writer,
 }
 
@@ -53,12 +55,27 @@ impl Bench {
         let tell = Arc::clone(&failed);
         let options = Options {
             idle,
+            // However slow the machine: a batch ends when nothing more waits.
+            batch_time: LONG,
             reopen_after: [Duration::ZERO; 3],
             ..Options::new("test", Box::new(move || tell.store(true, SeqCst)))
         };
+        let openings = Arc::<AtomicU64>::default();
+        let (count, open) = (Arc::clone(&openings), opener(&disk));
+        let counted: Opener = Box::new(move |opening| {
+            count.fetch_add(1, SeqCst);
+            open(opening)
+        });
         let its_clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
-        let writer = Writer::start(options, opener(&disk), its_clock).unwrap();
-        Bench { disk, clock, failed, writer }
+        let writer = Writer::start(options, counted, its_clock).unwrap();
+        Bench { disk, clock, failed, openings, writer }
+    }
+
+    /// Waits until the writer has left its file in order once more.
+    fn settle(&self, quick_commits_before: u64) -> u64 {
+        let commits = || self.writer.figures().quick_commits;
+        wait_until("the extra commit is made", || quick_commits_before < commits());
+        commits()
     }
 
     fn terms(&self, effect: Effect) -> Terms {
@@ -326,7 +343,7 @@ fn a_batch_whose_commit_fails_is_of_unknown_outcome_and_the_file_is_reopened() {
         tickets.push(bench.writer.submit(bench.terms(Effect::Grows), change, reply).unwrap());
     }
     let next = bench.disk.operations();
-    bench.disk.fail(Some(Fault { at: next + 3, errno: EIO, for_good: false }));
+    bench.disk.fail([Fault { at: next + 3, errno: EIO, for_good: false }]);
     drop(release);
     for _ in 0..3 {
         let result = answers.recv().unwrap();
@@ -348,11 +365,145 @@ fn a_batch_whose_commit_fails_is_of_unknown_outcome_and_the_file_is_reopened() {
 }
 
 #[test]
+fn a_reopening_that_fails_is_tried_again() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let next = bench.disk.operations();
+    // The commit fails, and then the first thing that reopening does, twice.
+    let fault = |at| Fault { at, errno: EIO, for_good: false };
+    bench.disk.fail([fault(next), fault(next + 1), fault(next + 2)]);
+    bench.put("b").unwrap_err();
+    wait_until("the file is open again", || bench.writer.state() == State::Open);
+    bench.put("c").unwrap();
+    assert_eq!(
+        bench.openings.load(SeqCst),
+        4,
+        "once at the start, and three times after it failed"
+    );
+    let figures = bench.writer.figures();
+    assert_eq!((figures.failures, figures.reopenings), (1, 1));
+    assert!(keys(&bench.durable()).contains(&"c".to_owned()));
+}
+
+#[test]
+fn a_slow_reader_is_waited_for_before_the_file_is_opened_anew() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let (begun, has_begun) = bounded(1);
+    let (release, held) = bounded::<()>(1);
+    let writer = &bench.writer;
+    #[expect(clippy::disallowed_methods, reason = "a reader that takes its time")]
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            writer.read(|_| {
+                begun.send(()).unwrap();
+                held.recv().ok();
+                Ok::<(), store::Error>(())
+            })
+        });
+        has_begun.recv().unwrap();
+        let at = bench.disk.operations();
+        bench.disk.fail([Fault { at, errno: EIO, for_good: false }]);
+        bench.put("b").unwrap_err();
+        // Several times the three attempts' worth of waiting.
+        for _ in 0..20 {
+            assert!(matches!(bench.put("c"), Err(CallError::Failed(Error::ReadOnly))));
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        assert_eq!(bench.openings.load(SeqCst), 1, "two handles must never be open");
+        assert_eq!(writer.state(), State::Reopening);
+        drop(release);
+        wait_until("the file is open again", || writer.state() == State::Open);
+    });
+    bench.put("d").unwrap();
+}
+
+/// An engine whose commits take as long as it is told.
+struct Slow {
+    inner: Redb,
+    clock: Arc<ManualClock>,
+    takes: Arc<Mutex<Duration>>,
+}
+
+impl Engine for Slow {
+    fn read(&self, body: &mut store::ReadBody<'_>) -> store::Result {
+        self.inner.read(body)
+    }
+
+    fn write(&self, commit: Commit, body: &mut store::WriteBody<'_>) -> store::Result {
+        let result = self.inner.write(commit, body);
+        self.clock.advance(*self.takes.lock());
+        result
+    }
+
+    fn reserve(&self, bytes: u64) -> store::Room {
+        self.inner.reserve(bytes)
+    }
+
+    fn figures(&self) -> store::EngineFigures {
+        self.inner.figures()
+    }
+}
+
+#[test]
+fn one_slow_commit_does_not_close_the_door_for_good() {
+    let clock = Arc::new(ManualClock::default());
+    let takes = Arc::new(Mutex::new(Duration::from_secs(10)));
+    let (its_clock, its_takes) = (Arc::clone(&clock), Arc::clone(&takes));
+    let opener: Opener = Box::new(move |_| {
+        let inner = Redb::in_memory(CACHE_BYTES)?;
+        let (clock, takes) = (Arc::clone(&its_clock), Arc::clone(&its_takes));
+        Ok(Box::new(Slow { inner, clock, takes }))
+    });
+    let writer_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let options = Options { idle: LONG, ..Options::new("test", Box::new(|| ())) };
+    let writer = Writer::start(options, opener, writer_clock).unwrap();
+    let put = |key: &'static [u8]| {
+        let until = clock.mono().plus(Duration::from_secs(5));
+        let terms = Terms { until, bytes: 100, effect: Effect::Grows };
+        writer.call(terms, move |tx| tx.put(Table::Jobs, key, b"v"))
+    };
+    put(b"slow").unwrap();
+    *takes.lock() = Duration::from_millis(1);
+    for key in [&b"a"[..], b"b", b"c"] {
+        put(key).unwrap();
+    }
+    assert_eq!(writer.figures().overloaded, 0);
+}
+
+#[test]
+fn a_panic_out_of_the_engine_is_a_failure_of_the_file() {
+    let bench = Bench::new();
+    bench.put("a").unwrap();
+    let planned = |at| Fault { at, errno: PANIC, for_good: false };
+    bench.disk.fail([planned(bench.disk.operations())]);
+    // In the commit, where the outcome is open, or before it, where it is not.
+    let lost = bench.put("b");
+    assert!(
+        matches!(lost, Err(CallError::Failed(Error::OutcomeUnknown | Error::ReadOnly))),
+        "{lost:?}"
+    );
+    wait_until("the file is open again", || bench.writer.state() == State::Open);
+    bench.put("c").unwrap();
+
+    // In a read of a page that was not read since the file was opened.
+    bench.disk.fail([planned(bench.disk.operations())]);
+    let read = bench.writer.read(|view| view.get(Table::Ready, b"a"));
+    if bench.disk.operations() != 0 && read.is_err() {
+        assert!(matches!(read, Err(CallError::Failed(Error::ReadOnly))), "{read:?}");
+    }
+    bench.disk.fail([]);
+    wait_until("the writer works", || bench.put("d").is_ok());
+    let found = keys(&bench.durable());
+    assert!(["a", "c", "d"].iter().all(|key| found.contains(&(*key).to_owned())), "{found:?}");
+}
+
+#[test]
 fn a_file_that_cannot_be_reopened_ends_the_writer() {
     let bench = Bench::new();
     bench.put("a").unwrap();
     let next = bench.disk.operations();
-    bench.disk.fail(Some(Fault { at: next, errno: EIO, for_good: true }));
+    bench.disk.fail([Fault { at: next, errno: EIO, for_good: true }]);
     let refused = bench.put("b");
     assert!(
         matches!(
@@ -390,7 +541,7 @@ fn a_reader_that_meets_a_broken_file_has_it_reopened() {
     drop(first);
     // Opened anew, the page with the row has not been read yet.
     let writer = Writer::start(options(), opener(&disk), clock).unwrap();
-    disk.fail(Some(Fault { at: disk.operations(), errno: EIO, for_good: false }));
+    disk.fail([Fault { at: disk.operations(), errno: EIO, for_good: false }]);
     let read = writer.read(|view| view.get(Table::Jobs, b"a"));
     assert!(matches!(read, Err(CallError::Failed(Error::ReadOnly))), "{read:?}");
     wait_until("the file is open again", || writer.figures().reopenings == 1);
@@ -528,8 +679,10 @@ fn after_quiet_the_file_is_left_so_that_it_opens_without_repair() {
         let disk = Arc::new(SimDisk::holding(disk.after_power_cut()));
         Redb::on_disk(disk, CACHE_BYTES, Opening::Start).unwrap().figures().repaired
     };
+    // A file that was just opened is settled, too; nobody knows how it was left.
+    let first = bench.settle(0);
     bench.put("a").unwrap();
-    wait_until("the extra commit is made", || bench.writer.figures().quick_commits == 1);
+    let second = bench.settle(first);
     assert!(!repaired(&bench.disk));
     // It is made once, not again and again, and what writes nothing needs none.
     let commits = bench.writer.figures().engine.unwrap().commits;
@@ -542,7 +695,7 @@ fn after_quiet_the_file_is_left_so_that_it_opens_without_repair() {
     }
     assert!(!repaired(&bench.disk));
     bench.put("b").unwrap();
-    wait_until("the extra commit is made", || bench.writer.figures().quick_commits == 2);
+    assert_eq!(bench.settle(second), second + 1);
     assert_eq!(bench.writer.figures().engine.unwrap().commits, commits + 2);
 
     let busy = Bench::new();

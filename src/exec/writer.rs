@@ -32,6 +32,7 @@
 mod job;
 mod thread;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -62,6 +63,8 @@ pub struct Options {
     pub commit: Commit,
     /// Quiet before the extra commit.
     pub idle: Duration,
+    /// Time spent applying operations before a commit is made of what there is.
+    pub batch_time: Duration,
     /// Waits before the attempts to reopen.
     pub reopen_after: [Duration; 3],
     /// Called once, on the writer's thread, when the last attempt to reopen has failed.
@@ -75,6 +78,7 @@ impl Options {
             name,
             commit: Commit::Plain,
             idle: limits::WRITER_IDLE,
+            batch_time: limits::BATCH_TIME_MAX,
             reopen_after: limits::REOPEN_AFTER,
             on_failed,
         }
@@ -238,8 +242,14 @@ impl Shared {
     }
 
     /// How long a call that came now would wait for its answer.
+    ///
+    /// With nothing ahead it is nothing, whatever the averages say: they only learn from what is let in,
+    /// and one slow commit must not close the door for good.
     fn estimated_wait(&self, now: Mono) -> Duration {
         let ops = self.queue_ops.load(Relaxed) as u64;
+        if ops == 0 {
+            return Duration::ZERO;
+        }
         let batches = 1 + ops / BATCH_OPS_MAX as u64;
         let ahead = batches
             .saturating_mul(self.commit_ns.load(Relaxed))
@@ -408,10 +418,17 @@ impl Writer {
         let began = self.shared.clock.mono();
         let mut body = Some(body);
         let mut result = None;
-        let read = engine.read(&mut |view| {
-            let body = body.take().expect("BUG: an engine runs a body once");
-            result = Some(body(view));
-            Ok(())
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            engine.read(&mut |view| {
+                let body = body.take().expect("BUG: an engine runs a body once");
+                result = Some(body(view));
+                Ok(())
+            })
+        }));
+        // A panic is the caller's own; unless it came out of the engine, which is dead then.
+        let read = read.unwrap_or_else(|panic| match engine.read(&mut |_| Ok(())) {
+            Ok(()) => resume_unwind(panic),
+            Err(error) => Err(error),
         });
         self.shared.counters.read_ns.record(as_ns(self.shared.clock.mono().since(began)));
         match (read, result) {
@@ -473,13 +490,23 @@ impl Writer {
         let until = self.shared.clock.mono().plus(within);
         self.shared.stop_until_ns.store(until.ns(), Relaxed);
         drop(self.shared.sender.write().take());
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!(writer = self.shared.name, "the writer's thread panicked");
-            return false;
+        // Held until it has ended: whoever stops it second waits as well.
+        let mut thread = self.thread.lock();
+        if let Some(thread) = thread.take() {
+            if thread.thread().id() == std::thread::current().id() {
+                // The last handle was dropped in an operation or a reply. It ends by itself.
+                tracing::error!(
+                    writer = self.shared.name,
+                    "a writer was dropped on its own thread"
+                );
+                return false;
+            }
+            if thread.join().is_err() {
+                tracing::error!(writer = self.shared.name, "the writer's thread panicked");
+                return false;
+            }
         }
+        drop(thread);
         // Each failure was mended, or the file is as the failure left it.
         let counters = &self.shared.counters;
         counters.failures.load(Relaxed) == counters.reopenings.load(Relaxed)

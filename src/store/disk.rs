@@ -19,7 +19,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
@@ -47,6 +47,8 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// Holds exactly so much space of the disk in reserve. An error, and as much as before, when it is
     /// not to be had.
     fn hold(&self, bytes: u64) -> io::Result<()>;
+    /// The space held in reserve, also by an earlier process.
+    fn held(&self) -> io::Result<u64>;
     /// Drops what the kernel remembers of the file, so that the next read asks the disk.
     fn forget_cached(&self) -> io::Result<()>;
 }
@@ -74,8 +76,11 @@ impl FileDisk {
         if file.metadata().map_err(Error::Io)?.len() == 0 {
             return Err(Error::Damaged(format!("{} is empty", path.display())));
         }
-        // Begun anew each time: a copy of it may have the length without the blocks.
-        let reserve = new_file(&beside(path, ".reserve")).map_err(Error::Io)?;
+        // The name may be older than the last power cut survived; now it will survive the next.
+        sync_folder_of(path).map_err(Error::Io)?;
+        let mut how = OpenOptions::new();
+        how.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let reserve = how.open(beside(path, ".reserve")).map_err(Error::Io)?;
         Ok(FileDisk { file, reserve: Some(reserve) })
     }
 }
@@ -94,10 +99,9 @@ pub(super) fn make_whole(path: &Path, fill: impl FnOnce(FileDisk) -> Result) -> 
     }
     let unfinished = beside(path, ".new");
     let new = new_file(&unfinished).map_err(Error::Io)?;
-    let synced = new.try_clone().map_err(Error::Io)?;
     fill(FileDisk { file: new, reserve: None })?;
     let publish = || {
-        synced.sync_all()?;
+        File::open(&unfinished)?.sync_all()?;
         std::fs::rename(&unfinished, path)?;
         sync_folder_of(path)
     };
@@ -116,7 +120,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(super) fn create_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
     sync_folder_of(path)
@@ -197,6 +201,17 @@ impl Disk for FileDisk {
         }
     }
 
+    fn held(&self) -> io::Result<u64> {
+        let reserve = self.reserve.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let found = reserve.metadata()?;
+        if found.len() <= found.blocks() * 512 {
+            return Ok(found.len());
+        }
+        // A copy of a reserve may have the length without the blocks.
+        reserve.set_len(0)?;
+        Ok(0)
+    }
+
     fn forget_cached(&self) -> io::Result<()> {
         forget_cached(&self.file)
     }
@@ -260,6 +275,10 @@ impl Disk for MemoryDisk {
 
     fn hold(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
+    }
+
+    fn held(&self) -> io::Result<u64> {
+        Ok(0)
     }
 
     fn forget_cached(&self) -> io::Result<()> {

@@ -13,7 +13,8 @@
 //! 4. After a failed commit the handle is dead: every call is [`Error::Closed`] until the file is
 //!    opened anew. The same holds after any error of the file itself.
 //! 5. Within a write, one operation can be undone alone ([`Batch::undo`]).
-//! 6. Keys, values, rows visited by one read and rows deleted at once are bounded.
+//! 6. Keys, values, rows visited by one read and rows deleted at once are bounded; an engine that undoes
+//!    from memory bounds what one operation may displace.
 //!
 //! **Tables** are a closed enum, one for all files; a table that was never written is empty. What
 //! stands in them belongs to the service that owns them.
@@ -27,7 +28,9 @@ pub mod redb;
 pub mod sqlite;
 
 use crate::base::key::prefix_end;
-use crate::base::limits::{DELETE_ROWS_MAX, KEY_BYTES_MAX, READ_ROWS_MAX, VALUE_BYTES_MAX};
+use crate::base::limits::{
+    DELETE_ROWS_MAX, KEY_BYTES_MAX, READ_ROWS_MAX, UNDO_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -47,6 +50,9 @@ pub enum Error {
     /// One call wanted to delete too many rows; come again for the rest.
     #[error("one call may delete {DELETE_ROWS_MAX} rows, not {0}")]
     DeletesTooMany(u64),
+    /// One operation displaced more than can be kept in memory for its undoing. It must be cut.
+    #[error("one operation may displace {UNDO_BYTES_MAX} bytes; cut it into several")]
+    OperationTooLarge,
     /// The file could not be read or written; nothing of this call was stored.
     #[error("the file failed: {0}")]
     Io(#[source] io::Error),
@@ -71,6 +77,7 @@ impl Error {
             Error::KeyTooLarge(_) => "key_too_large",
             Error::ValueTooLarge(_) => "value_too_large",
             Error::TooManyRows | Error::DeletesTooMany(_) => "too_many_rows",
+            Error::OperationTooLarge => "operation_too_large",
             Error::Io(_) => "store_io",
             Error::CommitFailed(_) => "outcome_unknown",
             Error::Damaged(_) => "store_damaged",
@@ -85,7 +92,8 @@ impl Error {
             Error::KeyTooLarge(_)
             | Error::ValueTooLarge(_)
             | Error::TooManyRows
-            | Error::DeletesTooMany(_) => false,
+            | Error::DeletesTooMany(_)
+            | Error::OperationTooLarge => false,
             Error::Io(_)
             | Error::CommitFailed(_)
             | Error::Damaged(_)
@@ -433,6 +441,20 @@ impl<'a> DeadUnlessSpared<'a> {
 impl Drop for DeadUnlessSpared<'_> {
     fn drop(&mut self) {
         if !self.spared.get() {
+            self.dead.store(true, Relaxed);
+        }
+    }
+}
+
+/// Marks an engine dead if a view of it did not end well, also when a panic comes through.
+struct DeadIfBroken<'a> {
+    dead: &'a AtomicBool,
+    sound: &'a Soundness,
+}
+
+impl Drop for DeadIfBroken<'_> {
+    fn drop(&mut self) {
+        if self.sound.is_broken() {
             self.dead.store(true, Relaxed);
         }
     }

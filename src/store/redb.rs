@@ -10,8 +10,8 @@
 //!   redb never meets `ENOSPC`, after which it would have to be opened anew. redb doubles the length of
 //!   its file, which stays sparse.
 //! - **Death**: redb refuses everything after an error of the file; so does this handle, and also
-//!   after a commit that failed in any other way or a panic that came through it. Dropping a dead
-//!   handle writes nothing.
+//!   after a commit that failed in any other way or a panic that came through it. A dead handle reaches
+//!   the disk no more ([`Backend`] sees to that), so dropping it writes nothing.
 
 use std::cell::OnceCell;
 use std::io;
@@ -29,11 +29,11 @@ use redb::{
 
 use super::disk::{Disk, FileDisk, MemoryDisk, make_whole};
 use super::{
-    Batch, Commit, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, KeyRange, Opening,
-    Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor, Write, WriteBody,
-    check_deletes, check_sizes, conclude,
+    Batch, Commit, DeadIfBroken, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, KeyRange,
+    Opening, Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor, Write,
+    WriteBody, check_deletes, check_sizes, conclude,
 };
-use crate::base::limits::DISK_MARGIN_BYTES;
+use crate::base::limits::{DISK_MARGIN_BYTES, UNDO_BYTES_MAX};
 
 type Bytes = &'static [u8];
 
@@ -45,7 +45,6 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
 pub struct Redb {
     database: Database,
     backend: Backend,
-    dead: AtomicBool,
     commits: AtomicU64,
     repaired: bool,
 }
@@ -72,24 +71,24 @@ impl Redb {
         if opening == Opening::AfterFailure {
             disk.forget_cached().map_err(Error::Io)?;
         }
-        let backend = Backend { disk, meter: Arc::default() };
+        // A reserve that cannot be asked for is none; the first commit will try to make one.
+        let held = AtomicU64::new(disk.held().unwrap_or(0));
+        let backend = Backend { disk, meter: Arc::new(Meter { held, ..Meter::default() }) };
         let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
 
         // redb asserts where a damaged file surprises it; for the caller that is a damaged file.
         let attempt = AssertUnwindSafe(|| open_database(&backend, cache_bytes, opening));
         let (database, repaired) = catch_unwind(attempt)
             .unwrap_or_else(|_| Err(Error::Damaged("the engine gave up reading it".to_owned())))?;
-        Ok(Redb {
-            database,
-            backend,
-            dead: AtomicBool::new(false),
-            commits: AtomicU64::new(0),
-            repaired,
-        })
+        Ok(Redb { database, backend, commits: AtomicU64::new(0), repaired })
+    }
+
+    fn dead(&self) -> &AtomicBool {
+        &self.backend.meter.dead
     }
 
     fn check_alive(&self) -> Result {
-        if self.dead.load(Relaxed) { Err(Error::Closed) } else { Ok(()) }
+        if self.dead().load(Relaxed) { Err(Error::Closed) } else { Ok(()) }
     }
 }
 
@@ -115,19 +114,16 @@ fn open_database(
 impl Engine for Redb {
     fn read(&self, body: &mut ReadBody<'_>) -> Result {
         self.check_alive()?;
-        let began = self.database.begin_read().map_err(from_begin);
-        let view = View::new(began.inspect_err(|_| self.dead.store(true, Relaxed))?);
-        let result = body(&view);
-        if view.sound.is_broken() {
-            self.dead.store(true, Relaxed);
-            return result.and(Err(Error::Closed));
-        }
-        result
+        let sound = Soundness::default();
+        let _fate = DeadIfBroken { dead: self.dead(), sound: &sound };
+        let tx = sound.enter(|| self.database.begin_read().map_err(from_begin))?;
+        let result = body(&View::new(tx, &sound));
+        if sound.is_broken() { result.and(Err(Error::Closed)) } else { result }
     }
 
     fn write(&self, commit: Commit, body: &mut WriteBody<'_>) -> Result {
         self.check_alive()?;
-        let fate = DeadUnlessSpared::new(&self.dead);
+        let fate = DeadUnlessSpared::new(self.dead());
         let mut tx = self.database.begin_write().map_err(from_begin)?;
         tx.set_durability(Durability::Immediate)
             .expect("BUG: only persistent savepoints forbid a durability, and we make none");
@@ -169,17 +165,16 @@ impl Engine for Redb {
 }
 
 /// A read transaction with the tables it has looked at.
-struct View {
+struct View<'s> {
     tx: ReadTransaction,
     tables: [OnceCell<Option<ReadOnlyTable<Bytes, Bytes>>>; Table::ALL.len()],
     rows: RowBudget,
-    sound: Soundness,
+    sound: &'s Soundness,
 }
 
-impl View {
-    fn new(tx: ReadTransaction) -> View {
-        let (rows, sound) = (RowBudget::default(), Soundness::default());
-        View { tx, tables: Default::default(), rows, sound }
+impl<'s> View<'s> {
+    fn new(tx: ReadTransaction, sound: &'s Soundness) -> View<'s> {
+        View { tx, tables: Default::default(), rows: RowBudget::default(), sound }
     }
 
     /// `None` for a table that nobody has written yet.
@@ -197,7 +192,7 @@ impl View {
     }
 }
 
-impl Read for View {
+impl Read for View<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.table(table)? {
             Some(table) => self.sound.enter(|| get_in(table, key)),
@@ -212,7 +207,7 @@ impl Read for View {
         order: Order,
         visit: &mut Visitor<'_>,
     ) -> Result {
-        let walk = Walk { range, order, rows: &self.rows, sound: &self.sound };
+        let walk = Walk { range, order, rows: &self.rows, sound: self.sound };
         match self.table(table)? {
             Some(table) => scan_in(table, &walk, visit),
             None => Ok(()),
@@ -283,6 +278,8 @@ struct RedbBatch<'tx> {
     tx: &'tx WriteTransaction,
     tables: [OnceCell<redb::Table<'tx, Bytes, Bytes>>; Table::ALL.len()],
     displaced: Vec<Displaced>,
+    /// Bytes of those.
+    displaced_bytes: usize,
     dirty: bool,
     rows: RowBudget,
     sound: Soundness,
@@ -294,6 +291,7 @@ impl<'tx> RedbBatch<'tx> {
             tx,
             tables: Default::default(),
             displaced: Vec::new(),
+            displaced_bytes: 0,
             dirty: false,
             rows: RowBudget::default(),
             sound: Soundness::default(),
@@ -308,6 +306,17 @@ impl<'tx> RedbBatch<'tx> {
             assert!(cell.set(opened).is_ok(), "BUG: the cell was empty a moment ago");
         }
         Ok(cell.get().expect("BUG: the cell was filled above"))
+    }
+
+    /// Remembers what a write displaced.
+    fn note(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.displaced_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.displaced.push(Displaced { table, key, value });
+    }
+
+    /// Refuses a write when undoing the operation would already take too much memory.
+    fn check_undo(&self) -> Result {
+        if UNDO_BYTES_MAX < self.displaced_bytes { Err(Error::OperationTooLarge) } else { Ok(()) }
     }
 
     /// Sets or removes `key`; the value that was there.
@@ -350,28 +359,31 @@ impl Read for RedbBatch<'_> {
 impl Write for RedbBatch<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result {
         check_sizes(key, value)?;
+        self.check_undo()?;
         let old = self.replace(table, key, Some(value))?;
-        self.displaced.push(Displaced { table, key: key.to_vec(), value: old });
+        self.note(table, key.to_vec(), old);
         Ok(())
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool> {
+        self.check_undo()?;
         let old = self.replace(table, key, None)?;
         let found = old.is_some();
         if found {
-            self.displaced.push(Displaced { table, key: key.to_vec(), value: old });
+            self.note(table, key.to_vec(), old);
         }
         Ok(found)
     }
 
     fn delete_range(&mut self, table: Table, range: &KeyRange, rows_max: u64) -> Result<u64> {
         check_deletes(rows_max)?;
+        self.check_undo()?;
         if range.is_empty() {
             return Ok(0);
         }
         self.table(table)?;
         let place = self.tables[table.index()].get_mut().expect("BUG: the line above filled it");
-        let displaced = &mut self.displaced;
+        let (displaced, bytes) = (&mut self.displaced, &mut self.displaced_bytes);
         self.sound.enter(|| {
             let gone = place.extract_from_if::<&[u8], _>(bounds(range), |_, _| true);
             let mut gone = gone.map_err(from_storage)?;
@@ -380,8 +392,9 @@ impl Write for RedbBatch<'_> {
                 && let Some(row) = gone.next()
             {
                 let (key, value) = row.map_err(from_storage)?;
-                let (key, value) = (key.value().to_vec(), Some(value.value().to_vec()));
-                displaced.push(Displaced { table, key, value });
+                let (key, value) = (key.value().to_vec(), value.value().to_vec());
+                *bytes += key.len() + value.len();
+                displaced.push(Displaced { table, key, value: Some(value) });
                 count += 1;
             }
             Ok(count)
@@ -399,6 +412,7 @@ impl Batch for RedbBatch<'_> {
     fn keep(&mut self) -> Result {
         self.dirty |= !self.displaced.is_empty();
         self.displaced.clear();
+        self.displaced_bytes = 0;
         Ok(())
     }
 
@@ -409,6 +423,7 @@ impl Batch for RedbBatch<'_> {
         while let Some(Displaced { table, key, value }) = self.displaced.pop() {
             self.replace(table, &key, value.as_deref())?;
         }
+        self.displaced_bytes = 0;
         Ok(())
     }
 
@@ -438,6 +453,8 @@ struct Meter {
     len: AtomicU64,
     /// Bytes held in reserve.
     held: AtomicU64,
+    /// The handle is dead: nothing may change the file any more.
+    dead: AtomicBool,
 }
 
 /// Given back at once when a write finds the disk full.
@@ -453,6 +470,13 @@ impl Backend {
         }
         let margin_bytes = self.meter.held.load(Relaxed);
         Room { margin_bytes, short: margin_bytes < target }
+    }
+
+    fn check_alive(&self) -> io::Result<()> {
+        if self.meter.dead.load(Relaxed) {
+            return Err(io::Error::other("the handle is dead since an earlier failure"));
+        }
+        Ok(())
     }
 
     /// Makes a change of the file, with space from the reserve if the disk has no other.
@@ -491,17 +515,20 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check_alive()?;
         self.with_space(|| self.disk.set_len(len))?;
         self.meter.len.store(len, Relaxed);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.check_alive()?;
         self.meter.syncs.fetch_add(1, Relaxed);
         self.disk.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check_alive()?;
         self.meter.writes.fetch_add(1, Relaxed);
         self.meter.write_bytes.fetch_add(data.len() as u64, Relaxed);
         self.with_space(|| self.disk.write(offset, data))

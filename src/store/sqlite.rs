@@ -5,27 +5,36 @@
 //!
 //! It obeys the same contract as redb, death included: SQLite itself would go on after an error, but
 //! then a log whose sync once failed would be appended to, and the next power cut would take what
-//! came after the hole. [`Commit::Quick`] is the same as [`Commit::Plain`] here: a log is always
+//! came after the hole. For the same reason the log is copied into the file by us and not by SQLite,
+//! which keeps an error of that to itself.
+//!
+//! Space: the door asks the file system how much it has; nothing is held in reserve. A disk that is
+//! filled up between the door and the commit means a failed commit and a reopening.
+//! [`Commit::Quick`] is the same as [`Commit::Plain`] here: a log is always
 //! replayed, and it is short.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Params, params};
 
 use super::disk::{beside, create_file, forget_cached_file, free_bytes};
 use super::{
-    Batch, Commit, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, Flow, KeyRange, Opening,
-    Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor, Write, WriteBody,
-    check_deletes, check_sizes, conclude,
+    Batch, Commit, DeadIfBroken, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, Flow,
+    KeyRange, Opening, Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor,
+    Write, WriteBody, check_deletes, check_sizes, conclude,
 };
 use crate::base::limits::DISK_MARGIN_BYTES;
 
-/// Connections kept for readers; more may be open at one moment, but not longer.
-const READERS_KEPT: usize = 4;
+/// Readers at one moment; further ones wait.
+const READERS_MAX: usize = 4;
+/// Bytes written, as far as they are known, after which the log is copied into the file.
+const LOG_BYTES: u64 = 4 << 20;
+/// Pages that a commit adds to the log beside its payload, roughly.
+const LOG_BYTES_A_COMMIT: u64 = 16 << 10;
 /// Statements remembered by each connection: about ten a table.
 const STATEMENTS_KEPT: usize = 16 * Table::ALL.len();
 
@@ -34,7 +43,8 @@ pub struct Sqlite {
     path: PathBuf,
     cache_bytes: u64,
     writer: Mutex<Connection>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
+    log_bytes: AtomicU64,
     dead: AtomicBool,
     commits: AtomicU64,
 }
@@ -51,6 +61,7 @@ impl Sqlite {
         }
         .map_err(Error::Io)?;
         let writer = connect(path, cache_bytes)?;
+        use_log(&writer)?;
         prepare_file(&writer)?;
         if opening == Opening::AfterFailure {
             verify(&writer)?;
@@ -59,23 +70,27 @@ impl Sqlite {
             path: path.to_owned(),
             cache_bytes,
             writer: Mutex::new(writer),
-            readers: Mutex::default(),
+            readers: Readers::default(),
+            log_bytes: AtomicU64::new(LOG_BYTES),
             dead: AtomicBool::new(false),
             commits: AtomicU64::new(0),
         })
     }
 
-    fn check_alive(&self) -> Result {
-        if self.dead.load(Relaxed) { Err(Error::Closed) } else { Ok(()) }
-    }
-
-    fn note<T>(&self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result
-            && error.kills_engine()
-        {
+    /// Copies the log into the file now and then. What was committed is safe whatever comes of it; an
+    /// error kills the handle, because the next attempt might skip what this one lost.
+    fn keep_log_short(&self, writer: &Connection, written: u64) {
+        if self.log_bytes.fetch_add(written, Relaxed) + written < LOG_BYTES {
+            return;
+        }
+        self.log_bytes.store(0, Relaxed);
+        if checkpoint(writer).is_err() {
             self.dead.store(true, Relaxed);
         }
-        result
+    }
+
+    fn check_alive(&self) -> Result {
+        if self.dead.load(Relaxed) { Err(Error::Closed) } else { Ok(()) }
     }
 }
 
@@ -90,7 +105,7 @@ fn connect(path: &Path, cache_bytes: u64) -> Result<Connection> {
     connection
         .execute_batch(&format!(
             "PRAGMA busy_timeout = 5000;
-             PRAGMA journal_mode = WAL;
+             PRAGMA wal_autocheckpoint = 0;
              PRAGMA synchronous = FULL;
              PRAGMA journal_size_limit = {DISK_MARGIN_BYTES};
              PRAGMA cache_size = -{cache_kib};
@@ -100,6 +115,66 @@ fn connect(path: &Path, cache_bytes: u64) -> Result<Connection> {
         ))
         .map_err(from_sqlite)?;
     Ok(connection)
+}
+
+/// The log is a property of the file; a file system that cannot have it is not fit for this.
+fn use_log(writer: &Connection) -> Result {
+    let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    match writer.query_row("PRAGMA journal_mode = WAL", [], mode).map_err(from_sqlite)? {
+        word if word == "wal" => Ok(()),
+        word => {
+            let why = format!("SQLite keeps journal_mode {word:?} here, and cannot use a log");
+            Err(Error::Io(std::io::Error::other(why)))
+        }
+    }
+}
+
+/// Copies the log into the file, as far as readers allow.
+fn checkpoint(writer: &Connection) -> Result {
+    let row = |_: &rusqlite::Row<'_>| Ok(());
+    writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], row).map_err(from_sqlite)
+}
+
+/// Connections for readers: opened when first wanted, never more than [`READERS_MAX`].
+#[derive(Default)]
+struct Readers {
+    state: Mutex<ReadersState>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct ReadersState {
+    idle: Vec<Connection>,
+    lent: usize,
+}
+
+/// A place among the readers, with a connection if one was idle. Dropping it frees the place.
+struct Lent<'r> {
+    readers: &'r Readers,
+    connection: Option<Connection>,
+}
+
+impl Readers {
+    /// Waits for a place.
+    fn lend(&self) -> Lent<'_> {
+        let mut state = self.state.lock();
+        while READERS_MAX <= state.lent {
+            self.freed.wait(&mut state);
+        }
+        state.lent += 1;
+        Lent { readers: self, connection: state.idle.pop() }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut state = self.readers.state.lock();
+        state.lent -= 1;
+        // A connection whose transaction did not end well is not kept; closing it ends that.
+        state.idle.extend(self.connection.take().filter(Connection::is_autocommit));
+        drop(state);
+        self.readers.freed.notify_one();
+    }
 }
 
 fn prepare_file(writer: &Connection) -> Result {
@@ -123,20 +198,19 @@ fn verify(writer: &Connection) -> Result {
 impl Engine for Sqlite {
     fn read(&self, body: &mut ReadBody<'_>) -> Result {
         self.check_alive()?;
-        let kept = self.readers.lock().pop();
-        let connection = match kept {
+        let mut lent = self.readers.lend();
+        let connection = match lent.connection.take() {
             Some(connection) => connection,
-            None => self.note(connect(&self.path, self.cache_bytes))?,
+            // No connection, for want of a descriptor say, is this reader's trouble alone.
+            None => connect(&self.path, self.cache_bytes / READERS_MAX as u64)?,
         };
-        let result = self.note(read_with(&connection, body));
-        // A connection whose transaction did not end well is dropped, which ends it.
-        if connection.is_autocommit() {
-            let mut readers = self.readers.lock();
-            if readers.len() < READERS_KEPT {
-                readers.push(connection);
-            }
-        }
-        result
+        let connection = lent.connection.insert(connection);
+        let view = SqliteView::new(connection);
+        let _fate = DeadIfBroken { dead: &self.dead, sound: &view.sound };
+        view.sound.enter(|| begin_view(connection))?;
+        let result = body(&view);
+        view.sound.enter(|| run(connection, "COMMIT", []))?;
+        if view.sound.is_broken() { result.and(Err(Error::Closed)) } else { result }
     }
 
     fn write(&self, _commit: Commit, body: &mut WriteBody<'_>) -> Result {
@@ -146,7 +220,7 @@ impl Engine for Sqlite {
         run(&connection, "BEGIN IMMEDIATE", [])?;
         let mut batch = SqliteBatch::new(&connection);
         let finish = body(&mut batch);
-        let broken = batch.sound.is_broken();
+        let (broken, bytes) = (batch.sound.is_broken(), batch.bytes.get());
         conclude(finish, broken, &fate, |how| match how {
             Finish::Commit => {
                 run(&connection, "COMMIT", [])
@@ -155,7 +229,10 @@ impl Engine for Sqlite {
                 Ok(())
             }
             Finish::Abandon => run(&connection, "ROLLBACK", []).map(|_| ()),
-        })
+        })?;
+        drop(fate);
+        self.keep_log_short(&connection, bytes + LOG_BYTES_A_COMMIT);
+        Ok(())
     }
 
     fn reserve(&self, bytes: u64) -> Room {
@@ -169,26 +246,18 @@ impl Engine for Sqlite {
         let commits = self.commits.load(Relaxed);
         EngineFigures {
             commits,
-            // SQLite syncs inside; with its log and synchronous=FULL it does so once a commit.
-            syncs: commits,
             margin_bytes: free_bytes(&self.path).unwrap_or(0),
             ..EngineFigures::default()
         }
     }
 }
 
-fn read_with(connection: &Connection, body: &mut ReadBody<'_>) -> Result {
+/// The snapshot is taken by the first read, not by BEGIN; it is taken here.
+fn begin_view(connection: &Connection) -> Result {
     run(connection, "BEGIN DEFERRED", [])?;
-    // The snapshot is taken by the first read, not by BEGIN; take it now.
     let first = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
     let mut statement = prepare(connection, "SELECT 1 FROM meta LIMIT 1")?;
-    statement.query_row([], first).optional().map_err(from_sqlite)?;
-    drop(statement);
-    let (rows, sound) = (RowBudget::default(), Soundness::default());
-    let view = SqliteView { connection, rows, sound };
-    let result = body(&view);
-    run(connection, "COMMIT", [])?;
-    if view.sound.is_broken() { result.and(Err(Error::Closed)) } else { result }
+    statement.query_row([], first).optional().map_err(from_sqlite).map(|_| ())
 }
 
 fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>> {
@@ -203,6 +272,12 @@ struct SqliteView<'c> {
     connection: &'c Connection,
     rows: RowBudget,
     sound: Soundness,
+}
+
+impl<'c> SqliteView<'c> {
+    fn new(connection: &'c Connection) -> SqliteView<'c> {
+        SqliteView { connection, rows: RowBudget::default(), sound: Soundness::default() }
+    }
 }
 
 impl Read for SqliteView<'_> {
@@ -273,6 +348,8 @@ fn scan_in(connection: &Connection, walk: &Walk<'_>, visit: &mut Visitor<'_>) ->
 struct SqliteBatch<'c> {
     connection: &'c Connection,
     wrote: Cell<bool>,
+    /// Bytes written so far.
+    bytes: Cell<u64>,
     dirty: bool,
     rows: RowBudget,
     sound: Soundness,
@@ -283,6 +360,7 @@ impl<'c> SqliteBatch<'c> {
         SqliteBatch {
             connection,
             wrote: Cell::new(false),
+            bytes: Cell::new(0),
             dirty: false,
             rows: RowBudget::default(),
             sound: Soundness::default(),
@@ -322,6 +400,7 @@ impl Read for SqliteBatch<'_> {
 impl Write for SqliteBatch<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result {
         check_sizes(key, value)?;
+        self.bytes.set(self.bytes.get() + (key.len() + value.len()) as u64);
         let name = table.name();
         let sql = format!(
             "INSERT INTO {name} (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2"

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::disk::MemoryDisk;
 use super::redb::Redb;
@@ -10,7 +11,7 @@ use super::{Commit, Engine, Error, Finish, KeyRange, Opening, Room, Table};
 use crate::base::limits::DISK_MARGIN_BYTES;
 use crate::base::rng::Rng;
 use crate::testing::contract::{self, Subject};
-use crate::testing::disk::{SimDisk, crash_images};
+use crate::testing::disk::{Fault, PANIC, SimDisk, crash_images};
 use crate::testing::model::Model;
 use crate::testing::{content, put_one};
 
@@ -216,6 +217,138 @@ fn the_reserve_is_a_file_whose_blocks_are_allocated() {
         assert!((want..want + (1 << 20)).contains(&allocated()), "{} of {want}", allocated());
         assert_eq!(engine.figures().margin_bytes, want);
     }
+}
+
+#[test]
+fn the_reserve_outlives_the_process_that_made_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.redb");
+    let open = || Redb::open(&path, CACHE_BYTES, Opening::Start).unwrap();
+    assert!(!open().reserve(0).short);
+    // Held before anything is asked for: recovering may be what needs it.
+    assert_eq!(open().figures().margin_bytes, DISK_MARGIN_BYTES);
+
+    // A copy of a data directory has the length without the blocks; that is no reserve.
+    let reserve = std::fs::File::create(folder.path().join("jobs.redb.reserve")).unwrap();
+    reserve.set_len(DISK_MARGIN_BYTES).unwrap();
+    let engine = open();
+    assert_eq!(engine.figures().margin_bytes, 0);
+    assert_eq!(engine.reserve(0).margin_bytes, DISK_MARGIN_BYTES);
+}
+
+/// A view that a panic came through may have been left halfway by the engine.
+#[test]
+fn a_panic_out_of_the_engine_kills_the_handle_and_it_writes_no_more() {
+    let first = Arc::new(SimDisk::default());
+    let open = |disk: &Arc<SimDisk>| {
+        Redb::on_disk(Arc::<SimDisk>::clone(disk), CACHE_BYTES, Opening::Start).unwrap()
+    };
+    let engine = open(&first);
+    put_one(&engine, Table::Jobs, b"a", b"1");
+    drop(engine);
+
+    for write in [false, true] {
+        let disk = Arc::new(SimDisk::holding(first.after_power_cut()));
+        let engine = open(&disk);
+        let at = disk.operations();
+        disk.fail([Fault { at, errno: PANIC, for_good: false }]);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if write {
+                put_one(&engine, Table::Jobs, b"b", b"2");
+            } else {
+                engine.read(&mut |view| view.get(Table::Jobs, b"a").map(|_| ())).unwrap();
+            }
+        }));
+        assert!(panicked.is_err(), "write={write}");
+        let read = engine.read(&mut |view| view.get(Table::Jobs, b"a").map(|_| ()));
+        assert!(matches!(read, Err(Error::Closed)), "write={write} {read:?}");
+        let before = disk.trace().len();
+        drop(engine);
+        assert_eq!(
+            disk.trace().len(),
+            before,
+            "write={write}: a dead handle wrote while it closed"
+        );
+        let reopened = Redb::on_disk(disk, CACHE_BYTES, Opening::AfterFailure).unwrap();
+        assert_eq!(content(&reopened).unwrap().len(), 1, "write={write}");
+    }
+}
+
+#[test]
+fn an_operation_may_not_displace_more_than_can_be_undone() {
+    let engine = Redb::in_memory(CACHE_BYTES).unwrap();
+    let value = [7; 16_000];
+    for half in 0..3_u16 {
+        engine
+            .write(Commit::Plain, &mut |batch| {
+                batch.begin()?;
+                for n in 0..1_000_u16 {
+                    batch.put(
+                        Table::Jobs,
+                        &[half.to_be_bytes(), n.to_be_bytes()].concat(),
+                        &value,
+                    )?;
+                }
+                batch.keep()?;
+                Ok(Finish::Commit)
+            })
+            .unwrap();
+    }
+    let deleted = engine.write(Commit::Plain, &mut |batch| {
+        batch.begin()?;
+        loop {
+            match batch.delete_range(Table::Jobs, &KeyRange::all(), 1_000) {
+                Ok(_) => {}
+                Err(error) => {
+                    batch.undo()?;
+                    return Err(error);
+                }
+            }
+        }
+    });
+    assert!(matches!(deleted, Err(Error::OperationTooLarge)), "{deleted:?}");
+    assert_eq!(content(&engine).unwrap().len(), 3_000, "all of it was undone");
+    put_one(&engine, Table::Jobs, b"x", b"the engine is well");
+}
+
+#[test]
+fn more_readers_than_sqlite_has_connections_for_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine =
+        Sqlite::open(&folder.path().join("a.sqlite"), CACHE_BYTES, Opening::Start).unwrap();
+    put_one(&engine, Table::Jobs, b"a", b"1");
+    let (most, inside) = (AtomicU64::new(0), AtomicU64::new(0));
+    #[expect(clippy::disallowed_methods, reason = "readers at one moment")]
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let read = engine.read(&mut |view| {
+                        most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+                        let found = view.get(Table::Jobs, b"a")?;
+                        inside.fetch_sub(1, SeqCst);
+                        assert_eq!(found, Some(b"1".to_vec()));
+                        Ok(())
+                    });
+                    read.unwrap();
+                }
+            });
+        }
+    });
+    assert!(most.load(SeqCst) <= 4, "{most:?}");
+}
+
+#[test]
+fn the_log_of_sqlite_stays_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine =
+        Sqlite::open(&folder.path().join("a.sqlite"), CACHE_BYTES, Opening::Start).unwrap();
+    let log = || std::fs::metadata(folder.path().join("a.sqlite-wal")).unwrap().len();
+    for n in 0..3_000_u64 {
+        put_one(&engine, Table::Jobs, &(n % 500).to_be_bytes(), &[7; 9_000]);
+    }
+    assert!(log() < 24 << 20, "{}", log());
+    assert_eq!(content(&engine).unwrap().len(), 500);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ use crate::store::disk::Disk;
 pub const EIO: i32 = 5;
 /// `ENOSPC`.
 pub const ENOSPC: i32 = 28;
+/// No error but a panic: what comes out of an engine that is surprised by a damaged page.
+pub const PANIC: i32 = -1;
 
 const BLOCK_BYTES: u64 = 4096;
 const SECTOR_BYTES: usize = 512;
@@ -62,7 +65,7 @@ struct State {
     durable: Vec<u8>,
     dirty: Vec<Change>,
     operations: u64,
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     lies_about_syncs: bool,
     trace: Vec<Event>,
     allocated: BTreeSet<u64>,
@@ -105,9 +108,9 @@ impl SimDisk {
         self.state.lock().lies_about_syncs = true;
     }
 
-    /// Plans an error, or none.
-    pub fn fail(&self, fault: Option<Fault>) {
-        self.state.lock().fault = fault;
+    /// Plans these errors, and no others.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().faults = faults.into_iter().collect();
     }
 
     /// Gives the disk so much space, in whole blocks.
@@ -146,11 +149,11 @@ impl State {
     fn operation(&mut self) -> io::Result<()> {
         let n = self.operations;
         self.operations += 1;
-        match self.fault {
-            Some(Fault { at, errno, for_good }) if n == at || (for_good && at < n) => {
-                Err(io::Error::from_raw_os_error(errno))
-            }
-            Some(_) | None => Ok(()),
+        let due = |fault: &&Fault| n == fault.at || (fault.for_good && fault.at < n);
+        match self.faults.iter().find(due) {
+            Some(Fault { errno: PANIC, .. }) => resume_unwind(Box::new("a planned panic")),
+            Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
+            None => Ok(()),
         }
     }
 
@@ -243,6 +246,12 @@ impl Disk for SimDisk {
         }
         state.held_blocks = blocks;
         Ok(())
+    }
+
+    fn held(&self) -> io::Result<u64> {
+        let mut state = self.state.lock();
+        state.operation()?;
+        Ok(state.held_blocks as u64 * BLOCK_BYTES)
     }
 
     fn forget_cached(&self) -> io::Result<()> {

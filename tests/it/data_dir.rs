@@ -105,7 +105,16 @@ fn a_newer_format_is_left_to_the_newer_version() {
 
 #[test]
 fn a_damaged_format_is_named() {
-    for damage in ["", "holdfast-data 1", "holdfast-data \n", "holdfast-data 0\n", "photos\n"] {
+    let damages: [&[u8]; 7] = [
+        b"",
+        b"holdfast-data 1",
+        b"holdfast-data \n",
+        b"holdfast-data 0\n",
+        b"holdfast-data +1\n",
+        b"photos\n",
+        b"\xff\xd8",
+    ];
+    for damage in damages {
         let folder = private();
         fs::write(folder.path().join("format"), damage).unwrap();
         let error = refused(folder.path());
@@ -144,9 +153,17 @@ fn a_folder_that_others_can_enter_is_refused_with_the_command_that_mends_it() {
 #[test]
 fn a_first_start_that_was_cut_short_is_begun_again() {
     let folder = private();
-    fs::write(folder.path().join("lock"), "").unwrap();
-    fs::write(folder.path().join("format.new"), "holdf").unwrap();
-    let data = DataDir::open(folder.path()).unwrap();
-    assert_eq!(data.previous(), Previous::None);
-    assert_eq!(fs::read_to_string(data.file("format")).unwrap(), "holdfast-data 1\n");
+    // The moments at which it can be cut: the lock is made, marked; the format is half written.
+    for (mark, aside) in [("", None), ("running pid 1\n", None), ("running pid 1\n", Some("holdf"))]
+    {
+        fs::write(folder.path().join("lock"), mark).unwrap();
+        if let Some(aside) = aside {
+            fs::write(folder.path().join("format.new"), aside).unwrap();
+        }
+        let data = DataDir::open(folder.path()).unwrap();
+        assert_eq!(data.previous(), Previous::None);
+        assert_eq!(fs::read_to_string(data.file("format")).unwrap(), "holdfast-data 1\n");
+        drop(data);
+        fs::remove_file(folder.path().join("format")).unwrap();
+    }
 }

@@ -52,6 +52,10 @@ fn upward_paths(module: &str, source: &str) -> Vec<String> {
                 found.push(format!("line {}: {}", index + 1, line.trim()));
             }
         }
+        // Would lead upwards, or hide a name, without the words that are looked for.
+        if line.contains("super::super") || line.contains("use std::{") {
+            found.push(format!("line {}: {}", index + 1, line.trim()));
+        }
     }
     found
 }
@@ -76,7 +80,8 @@ fn strangers(file: &str, source: &str) -> Vec<String> {
 
 /// The lines of `source` that are code, without those of its tests.
 fn code_lines(source: &str) -> impl Iterator<Item = (usize, &str)> {
-    let code = source.split("#[cfg(test)]").next().unwrap_or("");
+    // Test modules stand at the end; a lone test-only item hides nothing behind it.
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
     code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
@@ -156,7 +161,10 @@ fn the_checks_find_what_they_look_for() {
     assert_eq!(upward("store", "use crate::base::time::Now; // crate::exec"), 1);
     assert_eq!(upward("store", "use crate::base::time::Now;"), 0);
     assert_eq!(upward("store", "use crate::store::disk::Disk;"), 0);
-    assert_eq!(upward("exec", "#[cfg(test)]\nuse crate::testing::seeds;"), 0);
+    assert_eq!(upward("exec", "#[cfg(test)]\nmod tests {\nuse crate::testing::seeds;"), 0);
+    assert_eq!(upward("exec", "#[cfg(test)]\nuse a::b;\nuse crate::boot::clock;"), 1);
+    assert_eq!(upward("exec", "use super::super::boot::clock;"), 1);
+    assert_eq!(upward("exec", "use std::{env, fs};"), 1);
 
     let strange = |file, source| strangers(file, source).len();
     assert_eq!(strange("base/key.rs", "use std::fs::File;"), 1);

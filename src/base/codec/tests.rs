@@ -149,6 +149,38 @@ fn a_claimed_length_allocates_no_more_than_the_record_could_fill() {
     assert!(text.contains("preallocation limit of 65536 bytes"), "{text}");
 }
 
+/// Elements whose stored size is not fixed are the ones for which room is made before they are read.
+#[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+struct Dynamic {
+    padding: Vec<u8>,
+    elements: Vec<Option<u64>>,
+}
+
+impl Record for Dynamic {
+    const HEAD: Head = Head { kind: 2, version: 1 };
+}
+
+#[test]
+fn what_a_record_may_allocate_is_in_proportion_to_its_length() {
+    for (len, limit) in [
+        (100, 64 << 10),
+        (2_000, 256 << 10),
+        (20_000, 1 << 20),
+        (100_000, 8 << 20),
+        (2 << 20, 32 << 20),
+    ] {
+        let good =
+            encode(&Dynamic { padding: vec![7; len], elements: vec![Some(1), None] }).unwrap();
+        assert!(decode::<Dynamic>(&good).is_ok(), "{len}");
+        assert!(limit <= (64 << 10).max(256 * len), "{len}");
+        // One element more than may be made room for, sixteen bytes each.
+        let mut value = bincode::serialize(&(vec![7_u8; len], limit as u64 / 16 + 1)).unwrap();
+        value.push(0);
+        let text = decode::<Dynamic>(&frame(2, 1, &value)).unwrap_err().to_string();
+        assert!(text.contains(&format!("preallocation limit of {limit} bytes")), "{len}: {text}");
+    }
+}
+
 #[test]
 fn kind_and_version_must_be_those_asked_for() {
     let found = Head { kind: 0xee, version: 4 };

@@ -172,7 +172,7 @@ pub(super) struct Job {
     /// Taken when it is answered.
     work: Option<Box<dyn Work>>,
     claim: Arc<Claim>,
-    /// Whether the claim is ours; a job that waits for a second batch claims once.
+    /// Whether the claim is ours: it is asked for when the job runs, and again when it is answered.
     claimed: bool,
     came_at: Mono,
     place: Place,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::job::{Answers, Job};
 use super::{Effect, Message, Opened, Opener, Options, Shared, State, as_ns, count};
 use crate::base::limits::{
-    BATCH_BYTES_MAX, BATCH_OPS_MAX, BATCH_TIME_MAX, DISK_MARGIN_BYTES, DISK_RETRY_EVERY, GATHER_GAP,
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, DISK_MARGIN_BYTES, DISK_RETRY_EVERY, GATHER_GAP,
 };
 use crate::base::time::Mono;
 use crate::exec::{Error, panic_text};
@@ -18,6 +18,12 @@ use crate::store::{self, Batch, Commit, Engine, Finish, Opening, Room};
 
 /// How long a writer that ends waits for readers to let go of the file.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a reader has let go of a file that failed.
+const READER_PATIENCE: Duration = Duration::from_millis(10);
+/// Times that a thread which has nothing to do yields while callers are on their way back; a bound for
+/// clocks that stand still.
+const GATHER_YIELDS_MAX: u32 = 1000;
 
 /// What the thread owns.
 pub(super) struct Thread {
@@ -145,7 +151,7 @@ impl Thread {
 
     /// How long to wait for work before something else is due.
     fn patience(&self) -> Duration {
-        let settled = self.settled || self.options.commit == Commit::Quick;
+        let settled = self.settled || self.options.commit == Commit::Quick || self.engine.is_none();
         match (settled, self.shared.disk_short.load(Relaxed)) {
             (false, _) => self.options.idle,
             (true, true) => DISK_RETRY_EVERY,
@@ -162,7 +168,14 @@ impl Thread {
         self.look_at_disk(engine.reserve(0));
         drop(engine);
         self.callers = 0;
+        self.forget_averages();
         self.settle();
+    }
+
+    /// What was slow a while ago says nothing about now.
+    fn forget_averages(&self) {
+        self.shared.commit_ns.store(0, Relaxed);
+        self.shared.run_ns.store(0, Relaxed);
     }
 
     /// Opens or closes the door for growth.
@@ -207,7 +220,10 @@ impl Thread {
         let ended = self.now();
         // When not even a transaction could begin, the first job has not been run.
         let jobs = jobs.into_iter().chain(next).collect();
-        self.learn(ran.len() as u64, committing_since, began, ended);
+        self.shared.batch_began_ns.store(0, Relaxed);
+        if result.is_ok() {
+            self.learn(ran.len() as u64, committing_since, began, ended);
+        }
         self.callers = self.shared.queue_ops.load(Relaxed);
         if committing_since.is_some() {
             self.settled = commit == Commit::Quick;
@@ -234,7 +250,6 @@ impl Thread {
             self.shared.counters.commit_ns.record(commit);
             self.shared.counters.batch_ops.record(ops);
         }
-        self.shared.batch_began_ns.store(0, Relaxed);
     }
 
     fn answer(&self, jobs: Vec<Job>, ran: Vec<Ran>, now: Mono) {
@@ -300,14 +315,15 @@ impl Thread {
             if !self.refuse_for(delay) {
                 return;
             }
-            let attempt = if still_open() {
-                Err(store::Error::InUse)
-            } else {
-                catch_unwind(AssertUnwindSafe(|| (self.opener)(Opening::AfterFailure)))
-                    .unwrap_or_else(|panic| {
-                        Err(store::Error::Damaged(panic_text(&*panic).to_owned()))
-                    })
-            };
+            // A slow reader is no failed attempt.
+            while still_open() {
+                if !self.refuse_for(READER_PATIENCE) {
+                    return;
+                }
+            }
+            let open = || (self.opener)(Opening::AfterFailure);
+            let attempt = catch_unwind(AssertUnwindSafe(open))
+                .unwrap_or_else(|panic| Err(store::Error::Damaged(panic_text(&*panic).to_owned())));
             match attempt {
                 Ok(engine) => return self.install(Arc::from(engine)),
                 Err(error) => tracing::warn!(writer = name, %error, "reopening the store failed"),
@@ -321,6 +337,7 @@ impl Thread {
         self.generation += 1;
         self.read_failed = None;
         self.settled = false;
+        self.forget_averages();
         self.look_at_disk(engine.reserve(0));
         let opened = Opened { engine: Arc::clone(&engine), generation: self.generation };
         *self.shared.engine.write() = Some(opened);
@@ -428,7 +445,7 @@ impl<'t> Batching<'t> {
         let fits = self.jobs.len() < BATCH_OPS_MAX
             && self.bytes + job.bytes() <= BATCH_BYTES_MAX
             && self.disk_bytes + job.disk_bytes() <= self.room.margin_bytes
-            && self.now.since(self.began) <= BATCH_TIME_MAX;
+            && self.now.since(self.began) <= self.thread.options.batch_time;
         if fits {
             return Some(job);
         }
@@ -441,12 +458,15 @@ impl<'t> Batching<'t> {
     /// them. It is no linger: a lone caller is not waited for, and it ends when nobody comes.
     fn gather(&mut self) -> Option<Job> {
         let mut since = None;
-        loop {
-            if let Ok(message) = self.thread.receiver.try_recv() {
-                match self.thread.open(message) {
-                    Some(job) => return Some(job),
-                    None => continue,
+        for _ in 0..GATHER_YIELDS_MAX {
+            match self.thread.receiver.try_recv() {
+                Ok(message) => {
+                    if let Some(job) = self.thread.open(message) {
+                        return Some(job);
+                    }
                 }
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
             }
             if self.thread.callers <= self.jobs.len() {
                 return None;
@@ -457,6 +477,7 @@ impl<'t> Batching<'t> {
             }
             std::thread::yield_now();
         }
+        None
     }
 
     /// Runs the job that was pushed last, and keeps or undoes it.
