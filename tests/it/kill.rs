@@ -15,9 +15,10 @@ use holdfast::base::time::Clock;
 use holdfast::exec::CallError;
 use holdfast::exec::writer::{Effect, Options, Terms, Writer};
 use holdfast::store::redb::Redb;
+use holdfast::store::sqlite::Sqlite;
 use holdfast::store::{self, Engine, Opening, Table};
 use holdfast::testing::clock::SystemClock;
-use holdfast::testing::{amount, content, ledger, text_from_environment};
+use holdfast::testing::{Content, amount, content, ledger, text_from_environment};
 
 const CACHE_BYTES: u64 = 4 << 20;
 const WRITERS: u8 = 8;
@@ -25,8 +26,17 @@ const KILLS: u64 = 100;
 /// In the child's environment: the file to write to.
 const CHILD_FILE: &str = "HOLDFAST_KILL_CHILD_FILE";
 
-fn open(path: &Path) -> Redb {
-    Redb::open(path, CACHE_BYTES, Opening::Start).unwrap()
+/// The engine that the name of the file asks for.
+fn open(path: &Path, opening: Opening) -> store::Result<Box<dyn Engine>> {
+    if path.extension().is_some_and(|ending| ending == "sqlite") {
+        Ok(Box::new(Sqlite::open(path, CACHE_BYTES, opening)?))
+    } else {
+        Ok(Box::new(Redb::open(path, CACHE_BYTES, opening)?))
+    }
+}
+
+fn content_of(path: &Path) -> Content {
+    content(&*open(path, Opening::Start).unwrap()).unwrap()
 }
 
 /// Writes from eight threads, each `steps` steps or for ever, and tells `tell` what is acknowledged.
@@ -38,10 +48,7 @@ fn write_and_tell(path: &Path, steps: u64, tell: &(dyn Fn(u8, u64) + Sync)) {
         idle: Duration::from_millis(2),
         ..Options::new("jobs", Box::new(|| ()))
     };
-    let opener = Box::new(move |opening| {
-        let engine = Redb::open(&its, CACHE_BYTES, opening)?;
-        Ok(Box::new(engine) as Box<dyn Engine>)
-    });
+    let opener = Box::new(move |opening| open(&its, opening));
     let writer = Writer::start(options, opener, Arc::clone(&clock)).unwrap();
     let terms = || {
         let until = clock.mono().plus(Duration::from_mins(1));
@@ -99,7 +106,7 @@ fn the_child_tells_what_is_stored() {
     let path = folder.path().join("jobs.redb");
     let told = parking_lot::Mutex::new(vec![0; usize::from(WRITERS)]);
     write_and_tell(&path, 50, &|thread, step| told.lock()[usize::from(thread)] = step);
-    let found = ledger::check(&content(&open(&path)).unwrap(), &told.lock()).unwrap();
+    let found = ledger::check(&content_of(&path), &told.lock()).unwrap();
     assert_eq!(found, vec![50; usize::from(WRITERS)]);
 }
 
@@ -148,22 +155,30 @@ fn write_and_kill(path: &Path, lines: u64, acknowledged: &mut [u64]) -> u64 {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
+    kill_again_and_again("jobs.redb", amount("HOLDFAST_KILLS", KILLS));
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_from_sqlite() {
+    kill_again_and_again("jobs.sqlite", amount("HOLDFAST_KILLS", KILLS) / 4);
+}
+
+#[expect(clippy::print_stdout, reason = "how much was tried belongs to the verdict")]
+fn kill_again_and_again(file: &str, kills: u64) {
     let seed = amount("HOLDFAST_SEED", 20_261_120);
-    let kills = amount("HOLDFAST_KILLS", KILLS);
     let mut rng = Rng::from_seed(seed);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("jobs.redb");
+    let path = folder.path().join(file);
     let mut acknowledged = vec![0; usize::from(WRITERS)];
     let mut told = 0;
     for kill in 0..kills {
         // One in eight is killed as soon as it says that it is going to open the file.
         let lines = if rng.one_in(8) { 1 } else { 1 + rng.below(400) };
         told += write_and_kill(&path, lines, &mut acknowledged);
-        let found = content(&open(&path)).unwrap();
-        acknowledged = ledger::check(&found, &acknowledged)
+        acknowledged = ledger::check(&content_of(&path), &acknowledged)
             .unwrap_or_else(|error| panic!("seed={seed} kill={kill}: {error}"));
     }
     let steps: u64 = acknowledged.iter().sum();
-    println!("{kills} kills, {told} acknowledgements, {steps} steps stored, 0 lost");
+    println!("{file}: {kills} kills, {told} acknowledgements, {steps} steps stored, 0 lost");
     assert!(kills < steps);
 }
