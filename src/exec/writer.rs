@@ -518,3 +518,6 @@ impl Drop for Writer {
         self.stop(Duration::MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;
