@@ -310,7 +310,7 @@ impl Writer {
     pub fn start(options: Options, opener: Opener, clock: Arc<dyn Clock>) -> store::Result<Writer> {
         let engine: Arc<dyn Engine> = Arc::from(opener(Opening::Start)?);
         let (sender, receiver) = bounded(WRITER_QUEUE_OPS_MAX + 8);
-        let disk_short = engine.reserve(0).margin_bytes < DISK_MARGIN_BYTES;
+        let disk_short = engine.reserve(0) < DISK_MARGIN_BYTES;
         let shared = Arc::new(Shared {
             name: options.name,
             clock,

@@ -223,18 +223,6 @@ pub struct MemoryDisk {
     bytes: RwLock<Vec<u8>>,
 }
 
-impl MemoryDisk {
-    /// A disk that holds `bytes`.
-    pub fn holding(bytes: Vec<u8>) -> MemoryDisk {
-        MemoryDisk { bytes: RwLock::new(bytes) }
-    }
-
-    /// A copy of what it holds.
-    pub fn image(&self) -> Vec<u8> {
-        self.bytes.read().clone()
-    }
-}
-
 /// `offset..offset + len` as a range of memory.
 fn span(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
     let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;

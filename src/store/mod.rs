@@ -271,15 +271,6 @@ pub enum Opening {
     AfterFailure,
 }
 
-/// The disk space that is certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes that can still be written, whoever else fills the disk.
-    pub margin_bytes: u64,
-    /// Whether that is less than was asked for, or than the margin that is always kept.
-    pub short: bool,
-}
-
 /// What an engine has done since it was opened. Engines that do not see a figure leave it at zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineFigures {
@@ -317,8 +308,9 @@ pub trait Engine: Send + Sync {
     /// Runs `body` and makes what it kept durable.
     fn write(&self, commit: Commit, body: &mut WriteBody<'_>) -> Result;
 
-    /// Makes sure, as far as the disk allows, that the next `bytes` can be written.
-    fn reserve(&self, bytes: u64) -> Room;
+    /// Makes sure, as far as the disk allows, that the next `bytes` can be written, and never fewer than
+    /// the margin. Returns how many can, whoever else fills the disk.
+    fn reserve(&self, bytes: u64) -> u64;
 
     /// What has been done so far.
     fn figures(&self) -> EngineFigures;

@@ -30,8 +30,8 @@ use redb::{
 use super::disk::{Disk, FileDisk, MemoryDisk, make_whole};
 use super::{
     Batch, Commit, DeadIfBroken, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, KeyRange,
-    Opening, Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor, Write,
-    WriteBody, check_deletes, check_sizes, conclude,
+    Opening, Order, Read, ReadBody, Result, RowBudget, Soundness, Table, Visitor, Write, WriteBody,
+    check_deletes, check_sizes, conclude,
 };
 use crate::base::limits::{DISK_MARGIN_BYTES, UNDO_BYTES_MAX};
 
@@ -144,7 +144,7 @@ impl Engine for Redb {
         })
     }
 
-    fn reserve(&self, bytes: u64) -> Room {
+    fn reserve(&self, bytes: u64) -> u64 {
         self.backend.reserve(bytes)
     }
 
@@ -462,14 +462,13 @@ const LENT_BYTES: u64 = 1 << 20;
 
 impl Backend {
     /// Holds what the next `bytes` need, and never less than the margin.
-    fn reserve(&self, bytes: u64) -> Room {
+    fn reserve(&self, bytes: u64) -> u64 {
         let target = bytes.max(DISK_MARGIN_BYTES);
         let held = self.meter.held.load(Relaxed);
         if held != target && self.disk.hold(target).is_ok() {
             self.meter.held.store(target, Relaxed);
         }
-        let margin_bytes = self.meter.held.load(Relaxed);
-        Room { margin_bytes, short: margin_bytes < target }
+        self.meter.held.load(Relaxed)
     }
 
     fn check_alive(&self) -> io::Result<()> {

@@ -24,8 +24,8 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Params
 use super::disk::{beside, create_file, forget_cached_file, free_bytes};
 use super::{
     Batch, Commit, DeadIfBroken, DeadUnlessSpared, Engine, EngineFigures, Error, Finish, Flow,
-    KeyRange, Opening, Order, Read, ReadBody, Result, Room, RowBudget, Soundness, Table, Visitor,
-    Write, WriteBody, check_deletes, check_sizes, conclude,
+    KeyRange, Opening, Order, Read, ReadBody, Result, RowBudget, Soundness, Table, Visitor, Write,
+    WriteBody, check_deletes, check_sizes, conclude,
 };
 use crate::base::limits::DISK_MARGIN_BYTES;
 
@@ -75,6 +75,12 @@ impl Sqlite {
             dead: AtomicBool::new(false),
             commits: AtomicU64::new(0),
         })
+    }
+
+    /// What the file system has for us now: a commit writes a page to the log, and later the same page
+    /// to the file.
+    fn margin_bytes(&self) -> u64 {
+        free_bytes(&self.path).unwrap_or(0) / 2
     }
 
     /// Copies the log into the file now and then. What was committed is safe whatever comes of it; an
@@ -235,20 +241,13 @@ impl Engine for Sqlite {
         Ok(())
     }
 
-    fn reserve(&self, bytes: u64) -> Room {
-        // A commit writes a page to the log and later to the file; the log itself stays.
-        let needed = bytes.saturating_mul(2).max(DISK_MARGIN_BYTES);
-        let margin_bytes = free_bytes(&self.path).unwrap_or(0);
-        Room { margin_bytes, short: margin_bytes < needed }
+    fn reserve(&self, _bytes: u64) -> u64 {
+        self.margin_bytes()
     }
 
     fn figures(&self) -> EngineFigures {
         let commits = self.commits.load(Relaxed);
-        EngineFigures {
-            commits,
-            margin_bytes: free_bytes(&self.path).unwrap_or(0),
-            ..EngineFigures::default()
-        }
+        EngineFigures { commits, margin_bytes: self.margin_bytes(), ..EngineFigures::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use super::disk::MemoryDisk;
 use super::redb::Redb;
 use super::sqlite::Sqlite;
-use super::{Commit, Engine, Error, Finish, KeyRange, Opening, Room, Table};
+use super::{Commit, Engine, Error, Finish, KeyRange, Opening, Table};
 use crate::base::limits::DISK_MARGIN_BYTES;
 use crate::base::rng::Rng;
 use crate::testing::contract::{self, Subject};
@@ -211,9 +211,8 @@ fn the_reserve_is_a_file_whose_blocks_are_allocated() {
     };
     assert_eq!(allocated(), 0);
     for bytes in [0, 20 << 20, 1 << 20] {
-        let room = engine.reserve(bytes);
         let want = bytes.max(DISK_MARGIN_BYTES);
-        assert_eq!((room.margin_bytes, room.short), (want, false));
+        assert_eq!(engine.reserve(bytes), want);
         assert!((want..want + (1 << 20)).contains(&allocated()), "{} of {want}", allocated());
         assert_eq!(engine.figures().margin_bytes, want);
     }
@@ -224,7 +223,7 @@ fn the_reserve_outlives_the_process_that_made_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.redb");
     let open = || Redb::open(&path, CACHE_BYTES, Opening::Start).unwrap();
-    assert!(!open().reserve(0).short);
+    assert_eq!(open().reserve(0), DISK_MARGIN_BYTES);
     // Held before anything is asked for: recovering may be what needs it.
     assert_eq!(open().figures().margin_bytes, DISK_MARGIN_BYTES);
 
@@ -233,7 +232,7 @@ fn the_reserve_outlives_the_process_that_made_it() {
     reserve.set_len(DISK_MARGIN_BYTES).unwrap();
     let engine = open();
     assert_eq!(engine.figures().margin_bytes, 0);
-    assert_eq!(engine.reserve(0).margin_bytes, DISK_MARGIN_BYTES);
+    assert_eq!(engine.reserve(0), DISK_MARGIN_BYTES);
 }
 
 /// A view that a panic came through may have been left halfway by the engine.
@@ -357,7 +356,7 @@ fn a_write_that_finds_the_disk_full_is_made_from_the_reserve() {
     disk.set_capacity(24 << 20);
     let engine = Redb::on_disk(Arc::<SimDisk>::clone(&disk), CACHE_BYTES, Opening::Start).unwrap();
     let mut written = 0_u64;
-    while !engine.reserve(1 << 20).short {
+    while engine.reserve(1 << 20) == DISK_MARGIN_BYTES {
         for _ in 0..20 {
             put_one(&engine, Table::Jobs, &written.to_be_bytes(), &[7; 9_000]);
             written += 1;
@@ -375,7 +374,7 @@ fn a_write_that_finds_the_disk_full_is_made_from_the_reserve() {
 
     // Space elsewhere fills the reserve again.
     disk.set_capacity(64 << 20);
-    assert_eq!(engine.reserve(0), Room { margin_bytes: DISK_MARGIN_BYTES, short: false });
+    assert_eq!(engine.reserve(0), DISK_MARGIN_BYTES);
 }
 
 #[test]

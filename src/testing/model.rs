@@ -14,7 +14,7 @@ use crate::base::limits::{
 };
 use crate::store::{
     Batch, Commit, Engine, EngineFigures, Error, Finish, Flow, KeyRange, Order, Read, ReadBody,
-    Result, Room, Table, Visitor, Write, WriteBody,
+    Result, Table, Visitor, Write, WriteBody,
 };
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
@@ -42,8 +42,8 @@ impl Engine for Model {
         Ok(())
     }
 
-    fn reserve(&self, bytes: u64) -> Room {
-        Room { margin_bytes: bytes.max(DISK_MARGIN_BYTES), short: false }
+    fn reserve(&self, bytes: u64) -> u64 {
+        bytes.max(DISK_MARGIN_BYTES)
     }
 
     fn figures(&self) -> EngineFigures {

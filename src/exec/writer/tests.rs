@@ -433,7 +433,7 @@ impl Engine for Slow {
         result
     }
 
-    fn reserve(&self, bytes: u64) -> store::Room {
+    fn reserve(&self, bytes: u64) -> u64 {
         self.inner.reserve(bytes)
     }
 
@@ -586,7 +586,7 @@ impl Engine for Buggy {
         self.0.write(commit, body)
     }
 
-    fn reserve(&self, bytes: u64) -> store::Room {
+    fn reserve(&self, bytes: u64) -> u64 {
         if bytes != 0 {
             std::panic::resume_unwind(Box::new("a planned panic"));
         }

@@ -14,7 +14,7 @@ use crate::base::limits::{
 };
 use crate::base::time::Mono;
 use crate::exec::{Error, panic_text};
-use crate::store::{self, Batch, Commit, Engine, Finish, Opening, Room};
+use crate::store::{self, Batch, Commit, Engine, Finish, Opening};
 
 /// How long a writer that ends waits for readers to let go of the file.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -179,8 +179,8 @@ impl Thread {
     }
 
     /// Opens or closes the door for growth.
-    fn look_at_disk(&self, room: Room) {
-        self.shared.disk_short.store(room.margin_bytes < DISK_MARGIN_BYTES, Relaxed);
+    fn look_at_disk(&self, margin_bytes: u64) {
+        self.shared.disk_short.store(margin_bytes < DISK_MARGIN_BYTES, Relaxed);
     }
 
     /// Makes the commit after which the file opens at once, if the last one was not.
@@ -384,7 +384,8 @@ impl Thread {
 /// A batch: jobs are run as they come, and the commit is made when no more do.
 struct Batching<'t> {
     thread: &'t mut Thread,
-    room: Room,
+    /// Space that is certain.
+    margin_bytes: u64,
     began: Mono,
     /// When the last job was taken in.
     now: Mono,
@@ -402,11 +403,11 @@ impl<'t> Batching<'t> {
     fn new(thread: &'t mut Thread, first: Job, engine: &dyn Engine) -> Batching<'t> {
         let began = thread.now();
         thread.shared.batch_began_ns.store(began.ns().max(1), Relaxed);
-        let room = engine.reserve(first.disk_bytes());
-        thread.look_at_disk(room);
+        let margin_bytes = engine.reserve(first.disk_bytes());
+        thread.look_at_disk(margin_bytes);
         Batching {
             thread,
-            room,
+            margin_bytes,
             began,
             now: began,
             next: Some(first),
@@ -444,7 +445,7 @@ impl<'t> Batching<'t> {
         self.now = self.thread.now();
         let fits = self.jobs.len() < BATCH_OPS_MAX
             && self.bytes + job.bytes() <= BATCH_BYTES_MAX
-            && self.disk_bytes + job.disk_bytes() <= self.room.margin_bytes
+            && self.disk_bytes + job.disk_bytes() <= self.margin_bytes
             && self.now.since(self.began) <= self.thread.options.batch_time;
         if fits {
             return Some(job);
@@ -489,7 +490,7 @@ impl<'t> Batching<'t> {
         }
         // One that is too large for what is left is refused alone; the door is not closed for it.
         let disk_bytes = self.disk_bytes + job.disk_bytes();
-        let no_room = shared.disk_short.load(Relaxed) || self.room.margin_bytes < disk_bytes;
+        let no_room = shared.disk_short.load(Relaxed) || self.margin_bytes < disk_bytes;
         if no_room && job.effect == Effect::Grows {
             return Ok(Ran::NoRoom);
         }
