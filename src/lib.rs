@@ -43,10 +43,15 @@
 //! - No unbounded queue, list, recursion or allocation that input decides.
 //! - No retry of a failed sync: the kernel may have forgotten the pages it failed to write.
 
+pub mod app;
 pub mod base;
 pub mod boot;
+pub mod catalog;
 pub mod cli;
+pub mod config;
 pub mod exec;
+pub mod http;
+pub mod io;
 pub mod store;
 
 #[doc(hidden)]

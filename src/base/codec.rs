@@ -94,6 +94,11 @@ macro_rules! schema {
 
 schema! { Step0 Step1 Step2 Step3 Step4 }
 
+/// The checksum of all our formats.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// The stored bytes of `record`.
 pub fn encode<R: Record + Schema>(record: &R) -> Result<Vec<u8>, Error> {
     let value = encode_value(record)?;
@@ -101,7 +106,7 @@ pub fn encode<R: Record + Schema>(record: &R) -> Result<Vec<u8>, Error> {
     out.push(R::HEAD.kind);
     out.push(R::HEAD.version);
     out.extend_from_slice(&value);
-    let crc = crc32c::crc32c(&out);
+    let crc = checksum(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     Ok(out)
 }
@@ -127,7 +132,7 @@ fn open(bytes: &[u8]) -> Result<(Head, &[u8]), Error> {
     let short = || Error::Short(bytes.len());
     let (body, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(short)?;
     let (&[kind, version], value) = body.split_first_chunk::<HEAD_BYTES>().ok_or_else(short)?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+    if checksum(body) != u32::from_le_bytes(*crc) {
         return Err(Error::Checksum);
     }
     Ok((Head { kind, version }, value))

@@ -11,7 +11,8 @@ use std::fmt;
 #[error("an id is 13 characters of 0-9 a-z without i, l, o and u")]
 pub struct BadId;
 
-const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// The digits of base 32, also of the parts of a token.
+pub(super) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_BYTES: usize = 13;
 
 fn write_id(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,6 +78,10 @@ macro_rules! id {
 id! {
     /// A tenant: 64 random bits, never given out twice. The first part of every key.
     TenantId
+}
+id! {
+    /// A token: the public half by which it is looked up. 64 random bits.
+    TokenId
 }
 id! {
     /// A job: counts up within a data directory, so that ids sort by birth.

@@ -1,0 +1,1 @@
+//! Row 5: one door. In the making.

@@ -1,0 +1,1 @@
+//! Row 2: what people edit, in SQLite. In the making.

@@ -1,0 +1,1 @@
+//! Row 6: settings. In the making.

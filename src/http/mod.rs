@@ -1,0 +1,1 @@
+//! Row 6: bytes to domain calls. In the making.

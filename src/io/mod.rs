@@ -1,0 +1,1 @@
+//! Row 6: the outside world. In the making.
