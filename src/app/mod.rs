@@ -1,1 +1,3 @@
 //! Row 5: one door. In the making.
+
+pub mod catalog;

@@ -14,6 +14,23 @@ pub struct BadId;
 /// The digits of base 32, also of the parts of a token.
 pub(super) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_BYTES: usize = 13;
+const NO_DIGIT: u8 = 0xff;
+
+/// What each byte is worth as a digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while (value as usize) < DIGITS.len() {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
+/// What `byte` is worth as one of [`DIGITS`].
+pub(super) fn digit(byte: u8) -> Option<u8> {
+    Some(VALUES[usize::from(byte)]).filter(|value| *value != NO_DIGIT)
+}
 
 fn write_id(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [0_u8; TEXT_BYTES];
@@ -31,9 +48,9 @@ fn parse_id(text: &str) -> Result<u64, BadId> {
     }
     let mut raw = 0_u64;
     for byte in text.bytes() {
-        let digit = DIGITS.iter().position(|&d| d == byte).ok_or(BadId)?;
+        let digit = digit(byte).ok_or(BadId)?;
         // 13 digits hold 65 bits; the first one must leave the top bit alone.
-        raw = raw.checked_mul(32).ok_or(BadId)? + digit as u64;
+        raw = raw.checked_mul(32).ok_or(BadId)? + u64::from(digit);
     }
     Ok(raw)
 }

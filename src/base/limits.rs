@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+/// The format of the data directory that this version reads and writes.
+pub const DATA_FORMAT: u32 = 1;
+
 /// Names of tenants, namespaces, queues, locks, schedules and channels.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Cache keys, in UTF-8.
@@ -52,6 +55,8 @@ pub const ENGINE_CACHE_BYTES_MAX: u64 = 32 << 20;
 pub const WRITER_QUEUE_OPS_MAX: usize = 4096;
 /// Payload that may wait in front of one writer.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Operations that may wait in front of one keeper.
+pub const KEEPER_QUEUE_OPS_MAX: usize = 1024;
 /// Operations in one commit.
 pub const BATCH_OPS_MAX: usize = 1024;
 /// Payload in one commit. One operation may be larger; it then has a commit to itself.
@@ -68,6 +73,66 @@ pub const DISK_RETRY_EVERY: Duration = Duration::from_secs(1);
 pub const REOPEN_AFTER: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(10)];
 
+/// A write that is not done by then is not begun any more.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A request's head.
+pub const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 64;
+/// The largest body of any route.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// A body of JSON, where nothing else is said.
+pub const JSON_BYTES_MAX: usize = 1 << 20;
+/// Bodies that are in memory at one moment, all together, by what they announce.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+/// What one connection may have read of requests that are not served yet, or buffered of answers.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+/// How deep JSON may nest.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// What is read and dropped of a body that nobody wants, so that the answer reaches its sender.
+pub const DROPPED_BYTES_MAX: usize = 1 << 20;
+/// Items of a list that nobody asked for a number of.
+pub const LIST_DEFAULT: usize = 50;
+/// Items of a list.
+pub const LIST_MAX: usize = 1000;
+/// A head must be there within this time, counted from the connection or its first byte.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A body must be there within this time after its head.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// A handler must have answered within this time after the body.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(65);
+/// A client must take some of its answer within this time.
+pub const TAKE_DEADLINE: Duration = Duration::from_secs(30);
+/// A connection may be idle for so long.
+pub const KEEP_ALIVE: Duration = Duration::from_mins(2);
+/// What runs when the process is told to end may go on for so long.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Descriptors that connections leave to files, logs and sockets.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Bodies below this are not compressed.
+pub const COMPRESS_BYTES_MIN: usize = 1 << 10;
+/// Larger bodies are compressed on the pool.
+pub const COMPRESS_HERE_BYTES_MAX: usize = 16 << 10;
+
+/// Tenants of one server, those that are being deleted included.
+pub const TENANTS_MAX: u64 = 10_000;
+/// Tokens of one server; all of them are held in memory.
+pub const TOKENS_MAX: u64 = 100_000;
+/// Entries of the audit trail; the oldest is pushed out by a new one.
+pub const AUDIT_ROWS_MAX: u64 = 100_000;
+/// The name of a token.
+pub const TOKEN_NAME_BYTES_MAX: usize = 128;
+/// Request id, actor, action and object of an audit entry, each.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 1280;
+/// The detail of an audit entry.
+pub const AUDIT_DETAIL_BYTES_MAX: usize = 4096;
+/// Rows that one call to the catalog may read, change or remove: a page of the API and one row more,
+/// which tells that there is another page.
+pub const CATALOG_ROWS_MAX: usize = LIST_MAX + 1;
+/// Bytes written, as far as they are known, after which the catalog's log is copied into its file.
+pub const CATALOG_LOG_BYTES: u64 = 4 << 20;
+
 /// Tasks that may wait in front of the CPU pool.
 pub const POOL_QUEUE_MAX: usize = 1024;
 /// Threads of the CPU pool, whatever the machine has.
@@ -79,6 +144,24 @@ pub const WORKER_REST_MIN: Duration = Duration::from_secs(1);
 /// See [`WORKER_REST_MIN`].
 pub const WORKER_REST_MAX: Duration = Duration::from_mins(1);
 
+/// The configuration file.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1 << 20;
+/// Braces and brackets within each other there, and dots in one of its keys. It takes both to nest deeper
+/// than a stack has room for.
+pub const CONFIG_DEPTH_MAX: usize = 8;
+/// Tiers that it may define.
+pub const TIERS_MAX: usize = 256;
+/// Host names that it may add.
+pub const HOSTS_MAX: usize = 64;
+/// Problems with the settings that are listed; the rest is counted.
+pub const PROBLEMS_MAX: usize = 50;
+/// The least that `server.max_connections` can be.
+pub const CONNECTIONS_MIN: i64 = 16;
+/// The most that it can be.
+pub const CONNECTIONS_MAX: i64 = 65_536;
+/// The path of a Unix socket: what the kernel's address holds, without the zero at its end.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 // A cache key of only zero bytes doubles when it is not the last part; a tenant and a name stand in
 // front of it.
 const _: () = assert!(8 + (NAME_BYTES_MAX + 2) + (2 * CACHE_KEY_BYTES_MAX + 2) <= KEY_BYTES_MAX);
@@ -87,6 +170,12 @@ const _: () = assert!(16 << 20 <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(CACHE_VALUE_BYTES_MAX < WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(BATCH_OPS_MAX <= WRITER_QUEUE_OPS_MAX);
+// What an audit entry is about can be a cache key in a namespace, and its actor a token.
+const _: () = assert!(CACHE_KEY_BYTES_MAX + NAME_BYTES_MAX + 32 <= AUDIT_TEXT_BYTES_MAX);
+const _: () = assert!(TOKEN_NAME_BYTES_MAX <= AUDIT_TEXT_BYTES_MAX);
+// A head fits into what a connection buffers, and a single body into what all may take.
+const _: () = assert!(HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
+const _: () = assert!(JSON_BYTES_MAX <= BODIES_BYTES_MAX && REQUEST_BYTES_MAX <= BODIES_BYTES_MAX);
 // Commits stay large when only the margin is certain.
 const _: () = assert!(256 * OPERATION_DISK_BYTES <= DISK_MARGIN_BYTES);
 // The largest payload is one record, with room for its head.

@@ -56,10 +56,45 @@ impl Timestamp {
 /// RFC 3339 with milliseconds in UTC, as every answer of the API spells a moment.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = jiff::Timestamp::from_millisecond(self.unix_ms())
-            .expect("BUG: a Timestamp lies within the years 1970 to 9999");
-        write!(f, "{at:.3}")
+        // By hand: it stands in nearly every answer, and the calendar of UTC is a short sum.
+        let (days, ms) = (self.0 / DAY_MS, self.0 % DAY_MS);
+        let (year, month, day) = civil(days);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let parts = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, ms / 3_600_000),
+            (14, 2, ms / 60_000 % 60),
+            (17, 2, ms / 1000 % 60),
+            (20, 3, ms % 1000),
+        ];
+        for (at, digits, mut value) in parts {
+            for place in text[at..at + digits].iter_mut().rev() {
+                *place = b"0123456789"[(value % 10) as usize];
+                value /= 10;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).expect("BUG: digits are ASCII"))
     }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+/// Year, month and day of so many days after 1970-01-01, in the calendar of today.
+///
+/// Years begin in March here, so that the day that is sometimes missing is the last one of a year; 400 of
+/// them have 146,097 days.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let since_march_0 = days + 719_468;
+    let (era, day_of_era) = (since_march_0 / 146_097, since_march_0 % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year_of_era + next_year, month, day)
 }
 
 impl fmt::Debug for Timestamp {
@@ -189,6 +224,20 @@ mod tests {
         assert_eq!(at(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(1_700_000_000_120).to_string(), "2023-11-14T22:13:20.120Z");
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T21:59:59.999Z");
+    }
+
+    #[test]
+    fn every_day_is_written_as_the_calendar_library_writes_it() {
+        let library = |ms: i64| {
+            let at = jiff::Timestamp::from_millisecond(ms).unwrap();
+            format!("{at:.3}")
+        };
+        for day in 0..=Timestamp::MAX.unix_ms() / 86_400_000 {
+            // Another time of day each time, and each of them sometimes.
+            let ms = day * 86_400_000 + day.wrapping_mul(7_654_321) % 86_400_000;
+            let ms = ms.min(Timestamp::MAX.unix_ms());
+            assert_eq!(at(ms).to_string(), library(ms), "{ms}");
+        }
     }
 
     #[test]

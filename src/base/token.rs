@@ -12,7 +12,7 @@
 use std::fmt;
 
 use super::codec::checksum;
-use super::id::{DIGITS, TokenId};
+use super::id::{DIGITS, TokenId, digit};
 use super::secret::Secret;
 
 /// Bytes of a secret.
@@ -126,12 +126,7 @@ fn read_digits<const BYTES: usize, const PLACES: usize>(text: &str) -> Option<[u
     let mut out = [0_u8; BYTES];
     let (mut held, mut bits, mut at) = (0_u32, 0, 0);
     for byte in text.bytes() {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'z' => u8::try_from(DIGITS.iter().position(|&d| d == byte)?).ok()?,
-            _ => return None,
-        };
-        held = held << 5 | u32::from(digit);
+        held = held << 5 | u32::from(digit(byte)?);
         bits += 5;
         if 8 <= bits && at < BYTES {
             bits -= 8;

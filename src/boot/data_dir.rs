@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use crate::base::time::Timestamp;
 
 /// The format that this version reads and writes.
-pub const FORMAT: u32 = 1;
+pub use crate::base::limits::DATA_FORMAT as FORMAT;
 
 const FORMAT_FILE: &str = "format";
 const FORMAT_ASIDE: &str = "format.new";
@@ -188,6 +188,14 @@ impl DataDir {
     pub fn close_in_order(mut self, now: Timestamp) -> Result<(), Error> {
         write_mark(&mut self.lock, &format!("stopped {now}\n"))
             .map_err(io_error("write the lock in", &self.path))
+    }
+}
+
+/// Let go by name and not only by closing: a process that is being started holds a copy of every descriptor
+/// for a moment, and the lock with it.
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        drop(self.lock.unlock());
     }
 }
 

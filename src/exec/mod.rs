@@ -1,6 +1,7 @@
 //! Row 3: the only place with threads.
 //!
 //! - [`writer`]: one thread per file that turns many operations into few commits.
+//! - [`keeper`]: one thread that keeps one thing, and runs what is asked of it in turn.
 //! - [`pool`]: a few threads for work that is all CPU.
 //! - [`worker`]: background work that is stepped.
 //!
@@ -10,12 +11,15 @@
 //! never from the system.
 
 pub mod figures;
+pub mod keeper;
 pub mod pool;
 pub mod worker;
 pub mod writer;
 
+mod claim;
 mod slot;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Why work was not done, or not known to be done.
@@ -68,6 +72,25 @@ pub enum CallError<E> {
     Refused(E),
     /// It was not done, or it is not known.
     Failed(Error),
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+fn as_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Lets the moving average `of` learn from `sample`: an eighth of it is the new one.
+fn average(of: &AtomicU64, sample: u64) {
+    let old = of.load(Relaxed);
+    of.store(if old == 0 { sample } else { old - old / 8 + sample / 8 }, Relaxed);
+}
+
+/// Processors that this process may use; one when the system does not say.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// The text of a caught panic.

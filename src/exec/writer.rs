@@ -45,7 +45,7 @@ use self::job::{Callback, Job, Operation, Place, Reply};
 use self::thread::Thread;
 use super::figures::{Histogram, HistogramFigures};
 use super::slot::Slot;
-use super::{CallError, Error, start_thread};
+use super::{CallError, Error, as_ns, count, start_thread};
 use crate::base::limits::{self, BATCH_OPS_MAX, DISK_MARGIN_BYTES, WRITER_QUEUE_OPS_MAX};
 use crate::base::time::{Clock, Mono};
 use crate::store::{self, Commit, Engine, EngineFigures, Opening, Read, Write};
@@ -120,7 +120,7 @@ pub enum State {
 }
 
 impl State {
-    fn from_raw(raw: u8) -> State {
+    pub(super) fn from_raw(raw: u8) -> State {
         match raw {
             0 => State::Open,
             1 => State::Reopening,
@@ -200,10 +200,6 @@ struct Counters {
     commit_ns: Histogram,
     answer_ns: Histogram,
     read_ns: Histogram,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Relaxed);
 }
 
 /// What callers and the thread share.
@@ -295,10 +291,6 @@ enum Message {
     },
 }
 
-fn as_ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// The handle on a writer. Dropping it stops the writer.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -352,6 +344,11 @@ impl Writer {
         T: Send + 'static,
         E: Send + 'static,
     {
+        // Looked at first: once the door is closed for good, nobody is told to come back later.
+        let sender = self.shared.sender.read();
+        let Some(sender) = &*sender else {
+            return Err(Error::Stopping);
+        };
         let came_at = self.shared.clock.mono();
         self.shared.admit(came_at, terms)?;
         let place = Place::take(&self.shared, terms.bytes)
@@ -359,12 +356,6 @@ impl Writer {
         let job =
             Job::new(Box::new(Operation::new(operation, reply)), terms.effect, came_at, place);
         let ticket = job.ticket();
-        let sender = self.shared.sender.read();
-        let Some(sender) = &*sender else {
-            // Taken back first: a job that is dropped answers its caller.
-            ticket.take_back();
-            return Err(Error::Stopping);
-        };
         match sender.try_send(Message::Job(job)) {
             Ok(()) => Ok(ticket),
             Err(returned) => {

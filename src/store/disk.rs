@@ -109,7 +109,7 @@ pub(super) fn make_whole(path: &Path, fill: impl FnOnce(FileDisk) -> Result) -> 
 }
 
 /// `path` with something behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -117,7 +117,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Makes an empty file that only its owner can read, and makes its name survive power loss. A file
 /// that is there already is left as it is.
-pub(super) fn create_file(path: &Path) -> io::Result<()> {
+pub(crate) fn create_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file.sync_all()?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -136,7 +136,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 ///
 /// After a failed sync the kernel may hold pages that it believes clean though they never reached
 /// the disk. Whoever reads those and builds on them loses everything at the next power cut.
-pub(super) fn forget_cached_file(path: &Path) -> io::Result<()> {
+pub(crate) fn forget_cached_file(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Ok(file) => forget_cached(&file),
         // A log need not be there; opening a file that is gone will say so.
@@ -150,9 +150,17 @@ fn forget_cached(file: &File) -> io::Result<()> {
 }
 
 /// Bytes that the file system under `path` still has for us.
-pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(path)?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+/// Let go by name and not only by closing: a process that is being started holds a copy of every descriptor
+/// for a moment, and the lock with it.
+impl Drop for FileDisk {
+    fn drop(&mut self) {
+        drop(self.file.unlock());
+    }
 }
 
 impl Disk for FileDisk {

@@ -35,6 +35,26 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
 ];
 
+/// Who may spell SQL: the engine that has tables of its own, and in the catalog the lists that a test
+/// goes through. Pragmas are no statements.
+const SQL_HOMES: &[&str] = &["store/sqlite.rs", "catalog/statements.rs", "catalog/migrations.rs"];
+const SQL_WORDS: &[&str] = &[
+    "SELECT ",
+    "INSERT INTO",
+    "INSERT OR",
+    "REPLACE INTO",
+    "UPDATE ",
+    "DELETE FROM",
+    "CREATE TABLE",
+    "CREATE INDEX",
+    "CREATE TRIGGER",
+    "DROP TABLE",
+    "ALTER TABLE",
+    "BEGIN IMMEDIATE",
+    "SAVEPOINT ",
+];
+const PRAGMA_HOMES: &[&str] = &["store/sqlite.rs", "catalog/"];
+
 fn row_of(module: &str) -> Option<usize> {
     ROWS.iter().position(|row| row.contains(&module))
 }
@@ -76,6 +96,18 @@ fn strangers(file: &str, source: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Every line of `source` that spells SQL where that does not belong.
+fn stray_sql(file: &str, source: &str) -> Vec<String> {
+    let at_home = |homes: &[&str]| homes.iter().any(|home| file.starts_with(home));
+    let (sql, pragma) = (at_home(SQL_HOMES), at_home(PRAGMA_HOMES));
+    let stray = |line: &str| {
+        !sql && SQL_WORDS.iter().any(|word| line.contains(word))
+            || !pragma && line.contains("PRAGMA ")
+    };
+    let lines = code_lines(source).filter(|(_, line)| stray(line));
+    lines.map(|(index, line)| format!("line {}: {}", index + 1, line.trim())).collect()
 }
 
 /// The lines of `source` that are code, without those of its tests.
@@ -137,6 +169,13 @@ fn what_has_a_home_is_named_there_alone() {
 }
 
 #[test]
+fn sql_is_spelled_where_it_is_looked_after() {
+    let breaches =
+        all_files(|file, source| if is_test(file) { Vec::new() } else { stray_sql(file, source) });
+    assert_eq!(breaches, "");
+}
+
+#[test]
 fn every_file_is_ascii_and_begins_with_its_purpose() {
     let breaches = all_files(|_, source| {
         let mut found = Vec::new();
@@ -173,4 +212,12 @@ fn the_checks_find_what_they_look_for() {
     assert_eq!(strange("exec/pool.rs", "use crossbeam::channel::bounded;"), 0);
     assert_eq!(strange("app/mod.rs", "use crossbeam::channel::bounded;"), 1);
     assert_eq!(strange("app/mod.rs", "/// like std::fs"), 0);
+
+    let sql = |file, source| stray_sql(file, source).len();
+    assert_eq!(sql("app/mod.rs", "run(\"SELECT 1 FROM tokens\")"), 1);
+    assert_eq!(sql("catalog/tokens.rs", "run(\"DELETE FROM tokens\")"), 1);
+    assert_eq!(sql("catalog/file.rs", "run(\"PRAGMA page_count\")"), 0);
+    assert_eq!(sql("exec/mod.rs", "run(\"PRAGMA page_count\")"), 1);
+    assert_eq!(sql("catalog/statements.rs", "\"INSERT INTO tokens\""), 0);
+    assert_eq!(sql("app/mod.rs", "/// like SELECT 1"), 0);
 }

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Effect, Shared, as_ns, count};
+use super::{Effect, Shared};
 use crate::base::limits::{OPERATION_DISK_BYTES, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_OPS_MAX};
 use crate::base::time::Mono;
+use crate::exec::claim::Claim;
 use crate::exec::slot::{Slot, WakeChain};
-use crate::exec::{CallError, Error, panic_text};
+use crate::exec::{CallError, Error, as_ns, count, panic_text};
 use crate::store::Write;
 
 /// A place in the queue; leaving it is dropping it.
@@ -37,20 +38,6 @@ impl Drop for Place {
     }
 }
 
-/// Who has an operation: its caller, who may still take it back, or the writer.
-#[derive(Debug, Default)]
-pub(super) struct Claim(AtomicU8);
-
-const WAITING: u8 = 0;
-const TAKEN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-impl Claim {
-    fn change(&self, to: u8) -> bool {
-        self.0.compare_exchange(WAITING, to, Relaxed, Relaxed).is_ok()
-    }
-}
-
 /// The caller's end of a submitted operation. Dropping it takes the operation back, if the writer has
 /// not begun with it: then it never runs, and nobody is answered.
 #[derive(Debug)]
@@ -66,7 +53,7 @@ impl Ticket {
 
     /// Takes the operation back; false when the writer has begun with it.
     pub fn take_back(&self) -> bool {
-        self.claim.as_ref().is_some_and(|claim| claim.change(GIVEN_UP))
+        self.claim.as_ref().is_some_and(|claim| claim.give_up())
     }
 
     /// Lets it run whatever becomes of the caller.
@@ -191,7 +178,7 @@ impl Job {
 
     /// Begins with it; false when its caller has taken it back.
     pub(super) fn claim(&mut self) -> bool {
-        self.claimed = self.claimed || self.claim.change(TAKEN);
+        self.claimed = self.claimed || self.claim.take();
         self.claimed
     }
 

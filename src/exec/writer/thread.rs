@@ -2,18 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::job::{Answers, Job};
-use super::{Effect, Message, Opened, Opener, Options, Shared, State, as_ns, count};
+use super::{Effect, Message, Opened, Opener, Options, Shared, State};
 use crate::base::limits::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, DISK_MARGIN_BYTES, DISK_RETRY_EVERY, GATHER_GAP,
 };
 use crate::base::time::Mono;
-use crate::exec::{Error, panic_text};
+use crate::exec::{Error, as_ns, average, count, panic_text};
 use crate::store::{self, Batch, Commit, Engine, Finish, Opening};
 
 /// How long a writer that ends waits for readers to let go of the file.
@@ -236,10 +236,6 @@ impl Thread {
 
     /// Keeps the averages by which callers are told how long they would wait.
     fn learn(&self, ops: u64, committing_since: Option<Mono>, began: Mono, ended: Mono) {
-        let average = |of: &AtomicU64, sample: u64| {
-            let old = of.load(Relaxed);
-            of.store(if old == 0 { sample } else { old - old / 8 + sample / 8 }, Relaxed);
-        };
         let run_until = committing_since.unwrap_or(ended);
         if let Some(run) = as_ns(run_until.since(began)).checked_div(ops) {
             average(&self.shared.run_ns, run);
