@@ -1,1 +1,156 @@
-//! Row 6: settings. In the making.
+//! Row 6: settings, from one table.
+//!
+//! ```text
+//!   flags  >  environment  >  file  >  defaults            the first that says something counts
+//! ```
+//!
+//! [`KEYS`] is the table. Names, environment names, defaults, the shipped file, the table of the README
+//! and the words of an error all come from it; a setting that is not in it does not exist.
+//!
+//! Invariants:
+//! - Reading is total. Any bytes give a [`Config`] or [`Problems`], never a panic, within bounded memory.
+//! - All problems are told at once, each with where it is, why, and what to write instead. A wrong value
+//!   is a problem even where a stronger source hides it.
+//! - Nothing is guessed: an unknown section or key is refused, with the nearest one that exists.
+//! - No key takes a secret. A key that ends in `_file` names the file that has one, or, as
+//!   `credential:NAME`, what systemd hands over in `$CREDENTIALS_DIRECTORY`.
+//! - A relative path in the file starts at the folder of the file; one of a flag, of a variable or of a
+//!   default starts at the working directory.
+//!
+//! This module opens no file: `boot` reads them and implements [`Files`]. It is the only one that reads
+//! the environment, once, into an [`Environment`].
+
+mod address;
+mod checks;
+mod depth;
+mod environment;
+mod file;
+mod keys;
+mod kind;
+mod load;
+mod loaded;
+mod nearest;
+mod problem;
+mod shipped;
+
+pub use address::{BadListen, Listen};
+pub use checks::check_secret_file;
+pub use environment::Environment;
+pub use keys::{KEYS, Key, SECTIONS, Section};
+pub use load::{FileText, Files, Permissions, Sources, find, load};
+pub use loaded::{Change, Effective, Loaded, differences};
+pub use problem::{Error, Origin, Problem, Problems};
+pub use shipped::{markdown_table, shipped};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::quota::Quotas;
+
+/// Every setting, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How the server is reached and where it keeps things.
+    pub server: Server,
+    /// The certificate, if the server encrypts by itself.
+    pub tls: Option<Tls>,
+    /// What tenants may have, by the name of their tier. There is always one named `standard`.
+    pub tiers: BTreeMap<String, Quotas>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// How the server is reached and where it keeps things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where it listens for TCP.
+    pub listen: Listen,
+    /// The Unix socket, if there is one.
+    pub socket: Option<PathBuf>,
+    /// Names and addresses, besides those of the machine itself, by which clients may call it. Names
+    /// are in lower case, addresses in their canonical form without brackets.
+    pub hosts: Vec<String>,
+    /// Whether a proxy in front of it encrypts.
+    pub behind_tls_proxy: bool,
+    /// Whether `/metrics` asks for no token.
+    pub metrics_public: bool,
+    /// Connections at a time.
+    pub max_connections: usize,
+}
+
+/// The files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, in PEM.
+    pub cert_file: PathBuf,
+    /// The private key, in PEM. To be checked with [`check_secret_file`].
+    pub key_file: PathBuf,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important message that is written.
+    pub level: Level,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// How important a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// A person must act.
+    Error,
+    /// Degraded, but healing.
+    Warn,
+    /// The life of the process and of its configuration.
+    Info,
+    /// What happens with each request.
+    Debug,
+    /// What happens within a request.
+    Trace,
+}
+
+impl Level {
+    /// Every level, the most important first.
+    pub const ALL: [Level; 5] =
+        [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+
+    /// How it is spelled.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 2] = [Format::Text, Format::Json];
+
+    /// How it is spelled.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Json => "json",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

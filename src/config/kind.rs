@@ -1,0 +1,354 @@
+//! The kinds of values: how each is read from text or TOML, where it goes, how it is written.
+//!
+//! A kind carries the place in the [`Draft`] that it fills, so that the table cannot pair a key with a
+//! field of another type.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::address::{Listen, parse_host};
+use super::environment::{CREDENTIALS, Environment};
+use super::nearest::nearest;
+use super::{Format, Level, Log, Server};
+use crate::base::limits::{HOSTS_MAX, SOCKET_PATH_BYTES_MAX};
+use crate::base::quota::{ALLOWANCE_MAX, Allowance, Quota, Quotas};
+
+/// A configuration while it is being filled.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) server: Server,
+    pub(super) cert_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) tiers: BTreeMap<String, Quotas>,
+    pub(super) log: Log,
+}
+
+impl Draft {
+    /// With nothing in it that counts: every default comes from the table.
+    pub(super) fn blank() -> Draft {
+        Draft {
+            server: Server {
+                data_dir: PathBuf::new(),
+                listen: Listen::parse("127.0.0.1:0").expect("BUG: this is an address"),
+                socket: None,
+                hosts: Vec::new(),
+                behind_tls_proxy: false,
+                metrics_public: false,
+                max_connections: 0,
+            },
+            cert_file: None,
+            key_file: None,
+            tiers: BTreeMap::new(),
+            log: Log { level: Level::Info, format: Format::Text },
+        }
+    }
+}
+
+/// The place of a value in the draft.
+type Place<T> = fn(&mut Draft) -> &mut T;
+
+/// What a key's value is, and where it goes.
+pub(super) enum Kind {
+    Folder(Place<PathBuf>),
+    File(Place<Option<PathBuf>>),
+    Socket(Place<Option<PathBuf>>),
+    Listen(Place<Listen>),
+    Hosts(Place<Vec<String>>),
+    Truth(Place<bool>),
+    Count { place: Place<usize>, least: i64, most: i64 },
+    Level(Place<Level>),
+    Format(Place<Format>),
+    Quota(Quota),
+}
+
+/// A value as a source gives it.
+#[derive(Clone, Copy)]
+pub(super) enum Given<'g> {
+    /// By a variable, a flag or the table.
+    Plain(&'g str),
+    /// By the file.
+    Toml(&'g DeValue<'g>),
+}
+
+/// What a value depends on besides itself.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'c> {
+    /// The tier that is being read, or nothing.
+    pub(super) tier: &'c str,
+    /// Where relative paths start, if not at the working directory.
+    pub(super) folder: Option<&'c Path>,
+    pub(super) environment: &'c Environment,
+}
+
+/// Why a value was not taken.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    Type(&'static str),
+    Value { value: String, why: String },
+    NoCredentials { name: String },
+}
+
+fn wrong(value: &str, why: impl Into<String>) -> Wrong {
+    Wrong::Value { value: quoted(value), why: why.into() }
+}
+
+impl Kind {
+    /// What the value is, in words.
+    pub(super) fn expects(&self) -> String {
+        match self {
+            Kind::Folder(_) => "the path of a folder".to_owned(),
+            Kind::File(_) => "the path of a file".to_owned(),
+            Kind::Socket(_) => "the path of a socket".to_owned(),
+            Kind::Listen(_) => "an address with a port".to_owned(),
+            Kind::Hosts(_) => "a list of host names".to_owned(),
+            Kind::Truth(_) => "true or false".to_owned(),
+            Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
+            Kind::Level(_) => format!("one of {}", Level::ALL.map(Level::as_str).join(", ")),
+            Kind::Format(_) => format!("one of {}", Format::ALL.map(Format::as_str).join(", ")),
+            Kind::Quota(_) => "a whole number, where -1 is unlimited".to_owned(),
+        }
+    }
+
+    /// Reads `given` and puts it in its place; a refused value leaves the draft as it was.
+    pub(super) fn store(
+        &self,
+        d: &mut Draft,
+        cx: Context<'_>,
+        given: Given<'_>,
+    ) -> Result<(), Wrong> {
+        match self {
+            Kind::Folder(place) => *place(d) = folder(cx, given)?,
+            Kind::File(place) => *place(d) = file(cx, given)?,
+            Kind::Socket(place) => *place(d) = socket(cx, given)?,
+            Kind::Listen(place) => {
+                let text = given.text()?;
+                *place(d) = Listen::parse(text).map_err(|why| wrong(text, why.to_string()))?;
+            }
+            Kind::Hosts(place) => *place(d) = hosts(given)?,
+            Kind::Truth(place) => *place(d) = given.truth()?,
+            Kind::Count { place, least, most } => *place(d) = count(given, *least, *most)?,
+            Kind::Level(place) => *place(d) = word(given, &Level::ALL.map(|l| (l.as_str(), l)))?,
+            Kind::Format(place) => *place(d) = word(given, &Format::ALL.map(|f| (f.as_str(), f)))?,
+            Kind::Quota(quota) => {
+                let allowance = allowance(given)?;
+                d.tiers.entry(cx.tier.to_owned()).or_default().set(*quota, Some(allowance));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value in the draft, as TOML.
+    pub(super) fn show(&self, d: &mut Draft, tier: &str) -> String {
+        let path = |path: &Path| toml_text(&path.display().to_string());
+        match self {
+            Kind::Folder(place) => path(place(d)),
+            Kind::File(place) | Kind::Socket(place) => {
+                path(place(d).as_deref().unwrap_or(Path::new("")))
+            }
+            Kind::Listen(place) => toml_text(&place(d).to_string()),
+            Kind::Hosts(place) => {
+                let hosts: Vec<String> = place(d).iter().map(|host| toml_text(host)).collect();
+                format!("[{}]", hosts.join(", "))
+            }
+            Kind::Truth(place) => place(d).to_string(),
+            Kind::Count { place, .. } => place(d).to_string(),
+            Kind::Level(place) => toml_text(place(d).as_str()),
+            Kind::Format(place) => toml_text(place(d).as_str()),
+            Kind::Quota(quota) => {
+                let allowance = d.tiers.get(tier).and_then(|quotas| quotas.get(*quota));
+                allowance.unwrap_or(Allowance::Unlimited).number().to_string()
+            }
+        }
+    }
+}
+
+impl<'g> Given<'g> {
+    fn text(self) -> Result<&'g str, Wrong> {
+        match self {
+            Given::Plain(text) => Ok(text),
+            Given::Toml(DeValue::String(text)) => Ok(text),
+            Given::Toml(other) => Err(Wrong::Type(type_of(other))),
+        }
+    }
+
+    fn truth(self) -> Result<bool, Wrong> {
+        match self {
+            Given::Plain("true") => Ok(true),
+            Given::Plain("false") => Ok(false),
+            Given::Plain(text) => Err(wrong(text, "it is true or false")),
+            Given::Toml(DeValue::Boolean(truth)) => Ok(*truth),
+            Given::Toml(other) => Err(Wrong::Type(type_of(other))),
+        }
+    }
+
+    fn number(self) -> Result<i64, Wrong> {
+        let (text, radix) = match self {
+            Given::Plain(text) => (text, 10),
+            Given::Toml(DeValue::Integer(number)) => (number.as_str(), number.radix()),
+            Given::Toml(other) => return Err(Wrong::Type(type_of(other))),
+        };
+        i64::from_str_radix(text, radix).map_err(|_| wrong(text, "it is a whole number"))
+    }
+
+    /// A list, which is separated by commas where there is no TOML.
+    fn list(self) -> Result<Vec<&'g str>, Wrong> {
+        match self {
+            Given::Plain(text) => {
+                Ok(text.split(',').map(str::trim).filter(|t| !t.is_empty()).collect())
+            }
+            Given::Toml(DeValue::Array(items)) => {
+                items.iter().map(|item| Given::Toml(item.get_ref()).text()).collect()
+            }
+            Given::Toml(other) => Err(Wrong::Type(type_of(other))),
+        }
+    }
+
+    /// A path, from where it starts; nothing if it is empty. What it says is not repeated in errors: a
+    /// text of several lines is likely to be the key that belongs into the file.
+    fn path(self, cx: Context<'_>) -> Result<Option<PathBuf>, Wrong> {
+        let text = self.text()?;
+        if text.chars().any(char::is_control) {
+            let why = "a path has one line; the file is named here, and what it holds stays in it";
+            return Err(Wrong::Value {
+                value: "a text of several lines".to_owned(),
+                why: why.to_owned(),
+            });
+        }
+        match cx.folder {
+            _ if text.is_empty() => Ok(None),
+            Some(folder) => Ok(Some(folder.join(text))),
+            None => Ok(Some(PathBuf::from(text))),
+        }
+    }
+}
+
+fn folder(cx: Context<'_>, given: Given<'_>) -> Result<PathBuf, Wrong> {
+    given.path(cx)?.ok_or_else(|| wrong("", "a folder is needed"))
+}
+
+fn socket(cx: Context<'_>, given: Given<'_>) -> Result<Option<PathBuf>, Wrong> {
+    let Some(path) = given.path(cx)? else { return Ok(None) };
+    let bytes = path.as_os_str().len();
+    if SOCKET_PATH_BYTES_MAX < bytes {
+        let why = format!(
+            "the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, this one {bytes}"
+        );
+        return Err(wrong(&path.display().to_string(), why));
+    }
+    Ok(Some(path))
+}
+
+/// A file, or what systemd hands over under a name.
+fn file(cx: Context<'_>, given: Given<'_>) -> Result<Option<PathBuf>, Wrong> {
+    let Some(name) = given.text()?.strip_prefix("credential:") else { return given.path(cx) };
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || !name.bytes().all(good) || name.starts_with('.') {
+        return Err(wrong(name, "a credential's name is made of letters, digits, dots, _ and -"));
+    }
+    match cx.environment.get(CREDENTIALS) {
+        Some(folder) if !folder.is_empty() => Ok(Some(Path::new(folder).join(name))),
+        _ => Err(Wrong::NoCredentials { name: name.chars().take(80).collect() }),
+    }
+}
+
+fn hosts(given: Given<'_>) -> Result<Vec<String>, Wrong> {
+    let list = given.list()?;
+    if HOSTS_MAX < list.len() {
+        let value = format!("a list of {}", list.len());
+        return Err(Wrong::Value { value, why: format!("there are at most {HOSTS_MAX}") });
+    }
+    list.iter().map(|host| parse_host(host).map_err(|why| wrong(host, why))).collect()
+}
+
+fn count(given: Given<'_>, least: i64, most: i64) -> Result<usize, Wrong> {
+    let number = given.number()?;
+    let fits = usize::try_from(number).ok().filter(|_| (least..=most).contains(&number));
+    fits.ok_or_else(|| Wrong::Value {
+        value: number.to_string(),
+        why: format!("it is a whole number from {least} to {most}"),
+    })
+}
+
+fn allowance(given: Given<'_>) -> Result<Allowance, Wrong> {
+    let number = given.number()?;
+    Allowance::from_number(number).map_err(|_| Wrong::Value {
+        value: number.to_string(),
+        why: format!("a quota is a whole number from 0 to {ALLOWANCE_MAX}, or -1 for unlimited"),
+    })
+}
+
+/// One of a few words.
+fn word<T: Copy>(given: Given<'_>, words: &[(&'static str, T)]) -> Result<T, Wrong> {
+    let text = given.text()?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let mut why = format!("it is one of {}", all.join(", "));
+    if let Some(near) = nearest(text, all) {
+        why.push_str("; did you mean ");
+        why.push_str(near);
+        why.push('?');
+    }
+    Err(wrong(text, why))
+}
+
+/// The type of a TOML value, in words.
+pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
+}
+
+/// The beginning of a text from outside, fit for a terminal.
+pub(super) fn shown(text: &str) -> String {
+    let mut out: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
+}
+
+/// A text as a TOML string.
+pub(super) fn toml_text(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                write!(out, "\\u{:04x}", u32::from(c)).expect("BUG: a String takes all");
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::toml_text;
+    use toml::de::DeTable;
+
+    #[test]
+    fn a_text_is_read_back_from_its_toml() {
+        for text in ["", "a\"b\\c", "\u{0}\u{7}\u{7f}\u{85}\n", "\u{e4}\u{1f600}"] {
+            let toml = format!("a = {}", toml_text(text));
+            let table = DeTable::parse(&toml).unwrap();
+            assert_eq!(table.get_ref().get("a").unwrap().get_ref().as_str(), Some(text));
+        }
+    }
+}
