@@ -4,17 +4,18 @@
 //!
 //! A small shop installs Holdfast instead of Redis, a queue runner, Prometheus with Grafana, and an
 //! uptime monitor. Everything it promises rests on one sentence: **what was answered "stored" is there
-//! after `kill -9` and after a power cut.** This version is the part that makes the sentence true.
+//! after `kill -9` and after a power cut.** This version has the storage that makes the sentence true, and
+//! the edge: HTTP, tokens, tenants, settings and the command line.
 //!
 //! ```text
-//!  row 8   cli                       commands                                     (main.rs calls it, nothing else)
-//!  row 7   boot                      the real clock, the data directory; wires everything
-//!  row 6   http  io  config          edges                                        to come
-//!  row 5   app                       one door                                     to come
+//!  row 8   cli                       commands; a client of our own API            (main.rs calls it, nothing else)
+//!  row 7   boot                      the real clock, the data directory, sockets; wires everything
+//!  row 6   http  io  config          edges: bytes <-> calls, the outside world, settings
+//!  row 5   app                       one door: who may do what, for which tenant
 //!  row 4   cache queue series ...    services                                     to come
-//!  row 3   exec                      the writer, the CPU pool, background workers
-//!  row 2   store                     ordered bytes that survive                   (catalog, trend: to come)
-//!  row 1   base                      time, ids, names, limits, codec, keys, secrets, chance
+//!  row 3   exec                      the writer, the keeper, the CPU pool, background workers
+//!  row 2   store  catalog            ordered bytes that survive; relations        (trend: to come)
+//!  row 1   base                      time, ids, names, scopes, tokens, limits, codec, keys, chance
 //! ```
 //!
 //! A module uses strictly lower rows. `tests/it/tidy.rs` checks it, along with the one home that each
@@ -24,10 +25,25 @@
 //!
 //! - [`base`]: the vocabulary. [`base::limits`] has every bound, [`base::codec`] every stored byte.
 //! - [`store`]: the [`store::Engine`] seam and its contract; redb and SQLite behind it.
+//! - [`catalog`]: what people edit, in SQLite; [`exec::keeper`] is the thread that has it.
 //! - [`exec`]: [`exec::writer`] turns many callers into few commits; [`exec::pool`] and [`exec::worker`]
 //!   do what must not be done in a request.
-//! - [`boot`]: [`boot::data_dir`] guards the folder in which everything stands.
+//! - [`app`]: tokens, tenants, the slow log; [`app::directory`] is what every request looks at.
+//! - [`http`]: [`http::routes`] is the one table; [`http::service`] is what happens to a request,
+//!   [`http::connection`] who may stay connected.
+//! - [`config`]: [`config::KEYS`] is the one table of settings.
+//! - [`io`]: this process, its disk, entropy; the client that the command line uses.
+//! - [`boot`]: [`boot::server`] is a server from its start to its end; [`boot::data_dir`] guards the folder
+//!   in which everything stands.
+//! - [`cli`]: what people type.
 //! - `testing`: disks that tear, a clock that is moved by hand, the model and the contract.
+//!
+//! # How a request is answered
+//!
+//! The accept loop gives a connection a place and a task. hyper reads the head; the service finds the row
+//! of the route table, the token in memory, the scope in the row, and asks the handler. A handler looks at
+//! memory and answers at once, or hands an operation to the thread that has the store and waits for its
+//! sync. The answer gets its headers in one place, as does every error.
 //!
 //! # How a write becomes durable
 //!

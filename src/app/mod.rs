@@ -1,3 +1,443 @@
-//! Row 5: one door. In the making.
+//! Row 5: one door. Who may do what, for which tenant, and what becomes of it.
+//!
+//! ```text
+//!  http ---> [App] --authenticate--> Directory (RAM)     every request; no disk
+//!               |---change---------> Keeper<Catalog>     one thread, one transaction each, synced
+//!               |                       '--> Directory, on that thread, after the commit
+//!               |---blocking work--> Pool
+//!               '---slow work------> SlowLog (RAM)
+//! ```
+//!
+//! **Invariants**
+//! - The directory holds what the catalog holds: it is changed only on the keeper's thread, after the
+//!   commit, in commit order, and read anew whenever the catalog was reopened. A revocation whose outcome
+//!   is unknown counts as done.
+//! - An answer that says "created" or "gone" is given after the sync.
+//! - A tenant sees what belongs to it. `admin` exists in tenant `default` alone, and only `admin` may name
+//!   another tenant. What belongs to somebody else is answered as if it did not exist.
+//! - No secret is kept: the catalog has a token's SHA-256. Comparison takes the same time whatever differs.
+//! - Failed attempts are throttled per peer; a token that is right is never throttled.
+//!
+//! **Failure cases**: the catalog fails in a commit: `outcome_unknown`, then `read_only` until it is
+//! reopened; authentication goes on from RAM. The disk is nearly full: what grows is refused, revoking goes
+//! on. A tenant's tier is gone from the configuration: its own quotas and no others hold, and it is told in
+//! the log and in the tenant's page.
+//!
+//! Never here: a socket, a file, a clock, a thread, a wire format.
 
 pub mod catalog;
+pub mod directory;
+pub mod outside;
+pub mod slow;
+pub mod tenants;
+pub mod throttle;
+pub mod tokens;
+pub mod workers;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
+
+use self::directory::{Directory, TenantEntry, TokenEntry};
+use self::outside::{Entropy, Probe};
+use self::slow::SlowLog;
+use self::throttle::{Peer, Throttle};
+use crate::base::id::TokenId;
+use crate::base::limits::WRITE_DEADLINE;
+use crate::base::name::TenantName;
+use crate::base::quota::{Quota, Quotas};
+use crate::base::scope::Scope;
+use crate::base::time::{Clock, Now};
+use crate::catalog::{self as relations, Audit, AuditRow, Catalog};
+use crate::exec;
+use crate::exec::keeper::{Keeper, Task};
+use crate::exec::pool::Pool;
+use crate::exec::worker::Waker;
+use crate::exec::writer::Effect;
+
+/// The tenant that every installation has, and to which the machine belongs.
+pub const DEFAULT_TENANT: &str = "default";
+/// The tier of a tenant for which nobody asked for another.
+pub const STANDARD_TIER: &str = "standard";
+
+/// Why something was not done. Not `non_exhaustive`: a new variant has to break the mapping to HTTP.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody said who is asking.
+    #[error("a token is needed: Authorization: Bearer hf_...")]
+    NoToken,
+    /// What was said is not a token that is valid here.
+    #[error("{0}")]
+    BadToken(BadToken),
+    /// Too many wrong tokens from there.
+    #[error("too many wrong tokens from this address; come back in {} s", retry_after.as_secs().max(1))]
+    Throttled {
+        /// When the next attempt is looked at.
+        retry_after: Duration,
+    },
+    /// The token is right, but it may not do that.
+    #[error("this needs the scope {needed}; the token {token:?} has {has}")]
+    Scope {
+        /// The scope that is needed.
+        needed: Scope,
+        /// The token's name.
+        token: Arc<str>,
+        /// The scopes it has.
+        has: String,
+    },
+    /// Only administrators act for another tenant.
+    #[error("Holdfast-Tenant is for tokens with the scope admin")]
+    NotAdmin,
+    /// It belongs to the machine, and so to tenant `default`.
+    #[error("this belongs to tenant {DEFAULT_TENANT}")]
+    DefaultOnly,
+    /// There is no such tenant.
+    #[error("there is no tenant {0}")]
+    UnknownTenant(TenantName),
+    /// There is no such token in that tenant.
+    #[error("there is no token {0}")]
+    UnknownToken(TokenId),
+    /// Tenant `default` cannot be deleted.
+    #[error("tenant {DEFAULT_TENANT} cannot be deleted: the machine belongs to it")]
+    TenantProtected,
+    /// The tier is not in the configuration.
+    #[error(
+        "there is no tier {tier:?}; there are: {known}; a new one is a section [tier.{tier}] of the configuration"
+    )]
+    BadTier {
+        /// What was asked for.
+        tier: String,
+        /// What there is.
+        known: String,
+    },
+    /// The name of a token is empty, too long, or holds control characters.
+    #[error("a token's name has 1 to 128 bytes and no control characters")]
+    BadTokenName,
+    /// A token that may do nothing, or an administrator outside of tenant `default`.
+    #[error("{0}")]
+    BadScopes(&'static str),
+    /// A token that would be expired at once.
+    #[error("expires_in is above zero")]
+    BadExpiry,
+    /// The tenant has as much as it may have.
+    #[error("the quota {quota} is {limit}, and {used} are used; raise it: holdfast tenant set {tenant} --quota {quota}={}", limit + 1)]
+    QuotaExceeded {
+        /// Which one.
+        quota: Quota,
+        /// What is allowed.
+        limit: u64,
+        /// What there is.
+        used: u64,
+        /// Whose.
+        tenant: TenantName,
+    },
+    /// The whole server has as much as it may have.
+    #[error("this server keeps at most {limit} {what}")]
+    ServerFull {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+    },
+    /// It was not done, or it is not known.
+    #[error(transparent)]
+    Exec(#[from] exec::Error),
+    /// The catalog refused or failed.
+    #[error("the catalog failed")]
+    Catalog(#[source] relations::Error),
+}
+
+/// Why a bearer is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadToken {
+    /// It does not look like a token of ours.
+    #[error("this is not a token: {0}")]
+    Form(crate::base::token::BadToken),
+    /// Unknown, revoked, or the secret is wrong; the same answer for all three.
+    #[error("this token is not valid here: it is unknown or was revoked")]
+    Unknown,
+    /// It was right, until then.
+    #[error("this token expired at {0}")]
+    Expired(crate::base::time::Timestamp),
+}
+
+impl Error {
+    /// The stable word that clients match on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::NoToken | Error::BadToken(_) => "unauthenticated",
+            Error::Throttled { .. } => "rate_limited",
+            Error::Scope { .. } | Error::NotAdmin | Error::DefaultOnly => "forbidden",
+            Error::UnknownTenant(_) => "unknown_tenant",
+            Error::UnknownToken(_) => "unknown_token",
+            Error::TenantProtected => "tenant_protected",
+            Error::BadTier { .. } => "invalid_tier",
+            Error::BadTokenName => "invalid_name",
+            Error::BadScopes(_) => "invalid_scopes",
+            Error::BadExpiry => "invalid_expires_in",
+            Error::QuotaExceeded { .. } | Error::ServerFull { .. } => "quota_exceeded",
+            Error::Exec(error) => error.code(),
+            Error::Catalog(relations::Error::CommitFailed(_)) => "outcome_unknown",
+            // Nothing of the call was stored, and the file is being opened anew.
+            Error::Catalog(error) if error.breaks_handle() => "read_only",
+            // We judged before; what the catalog refuses then is a fault of ours.
+            Error::Catalog(_) => "internal",
+        }
+    }
+}
+
+/// What can be changed while we run.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Quotas by tier.
+    pub tiers: BTreeMap<String, Quotas>,
+}
+
+/// Somebody who showed a valid token, and the tenant for which they act.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The token.
+    pub token: Arc<TokenEntry>,
+    /// The tenant: the token's own, or the one that an administrator named.
+    pub tenant: Arc<TenantEntry>,
+}
+
+/// Who did it, for the audit log.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// Which token, unless it was the server itself.
+    pub token: Option<TokenId>,
+    /// Its name.
+    pub name: String,
+    /// In which request.
+    pub request_id: String,
+}
+
+impl Author {
+    /// The server itself, when it starts.
+    pub fn server() -> Author {
+        Author { token: None, name: "server".into(), request_id: String::new() }
+    }
+}
+
+/// The application.
+pub struct App {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    keeper: Keeper<Catalog>,
+    pool: Pool,
+    throttle: Throttle,
+    slow: Arc<SlowLog>,
+    settings: RwLock<Arc<Settings>>,
+    entropy: Box<dyn Entropy>,
+    probe: Box<dyn Probe>,
+    /// Wakes the worker that removes what deleted tenants left.
+    removal: OnceLock<Waker>,
+}
+
+/// What an application is made of.
+pub struct Parts {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Tenants and tokens, as the keeper's catalog has them.
+    pub directory: Arc<Directory>,
+    /// The catalog.
+    pub keeper: Keeper<Catalog>,
+    /// Threads for work that is all CPU, or that waits for a file.
+    pub pool: Pool,
+    /// Where slow work is noted.
+    pub slow: Arc<SlowLog>,
+    /// What can be changed later.
+    pub settings: Settings,
+    /// Where secrets come from.
+    pub entropy: Box<dyn Entropy>,
+    /// What the machine says.
+    pub probe: Box<dyn Probe>,
+}
+
+impl App {
+    /// Puts it together.
+    pub fn new(parts: Parts) -> App {
+        App {
+            clock: parts.clock,
+            directory: parts.directory,
+            keeper: parts.keeper,
+            pool: parts.pool,
+            throttle: Throttle::default(),
+            slow: parts.slow,
+            settings: RwLock::new(Arc::new(parts.settings)),
+            entropy: parts.entropy,
+            probe: parts.probe,
+            removal: OnceLock::new(),
+        }
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Tenants and tokens.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The catalog's thread, for its figures.
+    pub fn keeper(&self) -> &Keeper<Catalog> {
+        &self.keeper
+    }
+
+    /// The CPU pool, for its figures.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The slow log.
+    pub fn slow(&self) -> &SlowLog {
+        &self.slow
+    }
+
+    /// What the machine says.
+    pub fn probe(&self) -> &dyn Probe {
+        &*self.probe
+    }
+
+    /// Refused attempts so far, throttled ones among them.
+    pub fn refused_attempts(&self) -> throttle::Figures {
+        self.throttle.figures()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// Puts other settings in force.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write() = Arc::new(settings);
+    }
+
+    /// Who shows this bearer.
+    ///
+    /// Costs a hash and two look-ups, and never touches the disk.
+    pub fn authenticate(
+        &self,
+        bearer: Option<&str>,
+        peer: Peer,
+        now: Now,
+    ) -> Result<Caller, Error> {
+        let bearer = bearer.ok_or(Error::NoToken)?;
+        match self.directory.find(bearer, now.wall) {
+            Ok((token, tenant)) => Ok(Caller { token, tenant }),
+            // Somebody who has the secret guesses nothing.
+            Err(expired @ BadToken::Expired(_)) => Err(Error::BadToken(expired)),
+            Err(bad) => match self.throttle.refused(peer, now.mono) {
+                Some(retry_after) => Err(Error::Throttled { retry_after }),
+                None => Err(Error::BadToken(bad)),
+            },
+        }
+    }
+
+    /// The same caller, acting for the tenant with this name.
+    pub fn act_for(&self, caller: &Caller, name: &TenantName) -> Result<Caller, Error> {
+        if !caller.token.scopes.allows(Scope::Admin) {
+            return Err(Error::NotAdmin);
+        }
+        let tenant = self.directory.tenant(name);
+        let tenant = tenant.ok_or_else(|| Error::UnknownTenant(name.clone()))?;
+        Ok(Caller { token: Arc::clone(&caller.token), tenant })
+    }
+
+    /// Runs something that takes long or waits for a file, on the pool.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        within: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let until = self.clock.mono().plus(within);
+        self.pool.submit(until, |_| work(), move |result| drop(answer.send(result)))?;
+        Ok(answered.await.map_err(|_| exec::Error::Stopping)??)
+    }
+
+    /// Lets `operation` change the catalog, on its thread.
+    async fn change<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        effect: Effect,
+        operation: impl FnOnce(&mut Catalog, &Directory) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let directory = Arc::clone(&self.directory);
+        let task = Task { name, until: self.clock.mono().plus(WRITE_DEADLINE), effect };
+        self.keeper.submit(
+            task,
+            move |catalog| operation(catalog, &directory),
+            move |result| drop(answer.send(result)),
+        )?;
+        answered.await.map_err(|_| exec::Error::Stopping)?.map_err(Error::Exec)?
+    }
+
+    /// The newest entries of the audit log before `before`.
+    pub async fn audit_page(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, Error> {
+        self.change("audit.page", Effect::Frees, move |catalog, _| {
+            catalog.audit_page(before, limit).map_err(Error::Catalog)
+        })
+        .await
+    }
+
+    /// Notes something in the audit log that is no change of the catalog.
+    pub async fn audit(
+        &self,
+        now: Now,
+        by: Author,
+        action: &str,
+        object: &str,
+    ) -> Result<(), Error> {
+        let entry = Deed { action, object, tenant: None, detail: String::new() }.entry(now, by);
+        self.change("audit.add", Effect::Grows, move |catalog, _| {
+            catalog.audit_add(&entry).map_err(Error::Catalog)
+        })
+        .await
+    }
+
+    /// Ends everything that has a thread; whether the catalog was left in order.
+    pub fn stop(&self, within: Duration) -> bool {
+        self.pool.stop();
+        self.keeper.stop(within)
+    }
+}
+
+/// What was done, for the audit log.
+struct Deed<'d> {
+    action: &'d str,
+    object: &'d str,
+    tenant: Option<&'d TenantName>,
+    detail: String,
+}
+
+impl Deed<'_> {
+    /// The entry that says so.
+    fn entry(self, now: Now, by: Author) -> Audit {
+        Audit {
+            at: now.wall,
+            request_id: by.request_id,
+            actor_token: by.token,
+            actor_name: by.name,
+            tenant: self.tenant.cloned(),
+            action: self.action.to_owned(),
+            object: self.object.to_owned(),
+            detail: self.detail,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

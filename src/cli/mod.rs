@@ -1,38 +1,77 @@
 //! Row 8: the command line.
 //!
-//! There is no command yet: the server comes with its HTTP interface. What is here answers `--help` and
-//! `--version` and refuses the rest, so that a script never takes a typo for a success.
+//! `holdfast serve` is the server. Every other command that needs one is a client of its API: it finds the
+//! server by `--url`, by `HOLDFAST_URL`, or by `run.json` in the data directory, and shows the token of
+//! `--token-file`, of `HOLDFAST_TOKEN_FILE`, or of `admin.token` there.
+//!
+//! **Exit codes**: 0 ok, 1 failure, 2 usage, 3 problems found, 4 not allowed, 5 not reachable; `serve` ends
+//! as [`crate::boot`] says. Data goes to standard output, everything else to standard error. `--json` gives
+//! what the API gave.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to people is its task")]
 
+mod arguments;
+mod commands;
+mod config;
+mod failure;
+mod session;
+mod table;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-const HELP: &str = "\
-holdfast: cache, durable queues, time series, monitors and alerts in one process
+use clap::ArgMatches;
 
-Usage: holdfast [OPTION]
+use self::failure::Failure;
+use crate::boot;
 
-Options:
-      --help     What you are reading
-      --version  The version
+pub use self::arguments::command;
 
-This version has the storage layer only; `holdfast serve` comes with the next one.
-";
-
-/// A word that is not a command.
-const EXIT_USAGE: u8 = 2;
-
-/// Does what the arguments say. Called by `main` alone.
+/// Does what the arguments of the process say. Called by `main` alone.
 pub fn run() -> ExitCode {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--version" | "-V"] => println!("holdfast {}", env!("CARGO_PKG_VERSION")),
-        ["--help" | "-h"] | [] => print!("{HELP}"),
-        [word, ..] => {
-            eprintln!("holdfast: {word:?} is not an option; see: holdfast --help");
-            return ExitCode::from(EXIT_USAGE);
+    run_with(std::env::args_os())
+}
+
+/// Does what these arguments say; the first one is the name of the program.
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are errors to the library, and no errors to anybody else.
+            let code = u8::try_from(error.exit_code()).unwrap_or(failure::USAGE);
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    match dispatch(&matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                eprintln!("holdfast: {}", failure.text.trim_end());
+            }
+            ExitCode::from(failure.code)
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
+    match matches.subcommand() {
+        Some(("serve", arguments)) => serve(arguments),
+        Some(("status", arguments)) => commands::status(arguments),
+        Some(("reload", arguments)) => commands::reload(arguments),
+        Some(("token", arguments)) => commands::token(arguments),
+        Some(("tenant", arguments)) => commands::tenant(arguments),
+        Some(("config", arguments)) => config::config(arguments),
+        Some(("openapi", _)) => commands::openapi(),
+        Some(("completions", arguments)) => commands::completions(arguments),
+        Some(("man", arguments)) => commands::man(arguments),
+        Some(_) | None => unreachable!("BUG: the parser knows no other command"),
+    }
+}
+
+fn serve(arguments: &ArgMatches) -> Result<(), Failure> {
+    let origin = session::origin(arguments);
+    let wishes = boot::server::Wishes { new_admin_token: arguments.get_flag("new-admin-token") };
+    boot::server::serve(origin, wishes)
+        .map_err(|error| Failure { code: error.exit_code(), text: error.to_string() })
 }

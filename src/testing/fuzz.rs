@@ -1,13 +1,19 @@
 //! The bodies of the fuzz targets. Each takes any bytes and panics if a promise is broken; `cargo
 //! test` replays the committed corpus through them.
 
+use std::path::PathBuf;
+
+use super::conversation;
 use crate::base::codec::{self, Head, Record, SchemaRead, SchemaWrite};
+use crate::base::cursor;
 use crate::base::human::{format_duration, parse_duration, parse_moment};
-use crate::base::id::JobId;
+use crate::base::id::{JobId, TokenId};
 use crate::base::key::{KeyReader, KeyWriter, prefix_end};
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::name::QueueName;
 use crate::base::time::Timestamp;
+use crate::base::token::{Kind, SECRET_BYTES, Token};
+use crate::config::{self, Environment, Loaded, Problems, Sources};
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its body.
 pub struct Target {
@@ -18,11 +24,16 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "record_decode", body: record_decode },
     Target { name: "key_order", body: key_order },
     Target { name: "names", body: names },
     Target { name: "durations", body: durations },
+    Target { name: "tokens", body: tokens },
+    Target { name: "cursors", body: cursors },
+    Target { name: "config", body: config },
+    Target { name: "http_bytes", body: http_bytes },
+    Target { name: "requests", body: requests },
 ];
 
 #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
@@ -154,4 +165,85 @@ pub fn durations(data: &[u8]) {
         assert!(Timestamp::MIN <= at && at <= Timestamp::MAX);
         assert_eq!(parse_moment(&at.to_string(), now), Ok(at), "{text:?}");
     }
+}
+
+/// A text is a token only as tokens are written; what is written of any bytes is read as those bytes.
+pub fn tokens(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(token) = Token::parse(text)
+    {
+        assert_eq!(token.to_text().expose(), text, "a token has one spelling");
+    }
+    let byte = |at: usize| data.get(at).copied().unwrap_or(0);
+    let token = Token {
+        kind: if byte(0) & 1 == 0 { Kind::App } else { Kind::Admin },
+        id: TokenId::from_raw((1..9).fold(0, |id, at| id << 8 | u64::from(byte(at)))),
+        secret: std::array::from_fn::<u8, SECRET_BYTES, _>(|at| byte(9 + at)),
+    };
+    let text = token.to_text();
+    let read = Token::parse(text.expose()).expect("what is written is read");
+    assert_eq!((read.kind, read.id, read.secret), (token.kind, token.id, token.secret));
+
+    // One character is changed, by the bytes that are left: that is never a token.
+    let mut changed = text.expose().as_bytes().to_vec();
+    let at = usize::from(byte(41)) % changed.len();
+    changed[at] = byte(42);
+    if let Ok(changed) = std::str::from_utf8(&changed)
+        && changed != text.expose()
+    {
+        assert!(Token::parse(changed).is_err(), "{changed:?} is taken for a token");
+    }
+}
+
+/// A text is a cursor only as cursors are written, and of one list alone.
+pub fn cursors(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(key) = cursor::read("tokens", text)
+    {
+        assert_eq!(cursor::write("tokens", &key), text, "a cursor has one spelling");
+        assert!(cursor::read("audit", text).is_err(), "a cursor belongs to one list");
+    }
+    let key = &data[..data.len().min(cursor::CURSOR_KEY_BYTES_MAX)];
+    let text = cursor::write("audit", key);
+    assert_eq!(cursor::read("audit", &text).as_deref(), Ok(key));
+    assert!(cursor::read("tokens", &text).is_err(), "a cursor belongs to one list");
+}
+
+fn load_config(text: &str, environment: &Environment) -> Result<Loaded, Problems> {
+    let file = Some((PathBuf::from("/etc/holdfast/holdfast.toml"), text.to_owned()));
+    config::load(&Sources { flags: Vec::new(), environment, file })
+}
+
+/// Any text is a configuration, or it is told what is wrong with it; the same each time.
+pub fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let environment = Environment::default();
+    match (load_config(&text, &environment), load_config(&text, &environment)) {
+        (Ok(one), Ok(other)) => {
+            assert_eq!((&one.config, &one.values), (&other.config, &other.values));
+            assert!(config::differences(&one, &other).is_empty());
+            assert!(one.config.tiers.contains_key("standard"));
+        }
+        (Err(one), Err(other)) => {
+            let told = one.to_string();
+            assert_eq!(told, other.to_string());
+            assert!(!one.list().is_empty() && !told.is_empty());
+            // What is repeated of the file must not reach a terminal as a command.
+            let command = told.chars().find(|c| c.is_control() && *c != '\n');
+            assert_eq!(command, None, "{told:?}");
+        }
+        (one, other) => panic!("once {one:?}, once {other:?}"),
+    }
+}
+
+/// Any bytes, sent by a stranger: every answer is whole, none is a fault of ours, none of them lets the
+/// stranger in, and nothing is changed.
+pub fn http_bytes(data: &[u8]) {
+    drop(conversation::as_stranger(data));
+}
+
+/// Any target and body, sent by an administrator: there is one answer, and it is no fault of ours. The
+/// first line is method and target, the rest is the body.
+pub fn requests(data: &[u8]) {
+    let _status = conversation::as_administrator(data);
 }

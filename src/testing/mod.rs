@@ -3,8 +3,10 @@
 //! Disks that fail, tear and fill up; a clock that is moved by hand; the model engine; the contract
 //! that every engine keeps; seeds that are printed and can be replayed.
 
+pub mod app;
 pub mod clock;
 pub mod contract;
+mod conversation;
 pub mod disk;
 pub mod fuzz;
 pub mod ledger;

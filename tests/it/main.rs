@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod api;
+mod cli;
 mod data_dir;
+mod drain;
+mod flood;
 mod fuzz_corpus;
 mod io_errors;
 mod isolation;
 mod kill;
+mod readme;
+mod server_kill;
+mod serving;
+mod support;
 mod tidy;
 mod torn;

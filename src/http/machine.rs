@@ -1,0 +1,320 @@
+//! What is about the process: is it alive, is it ready, how does it stand.
+
+#![expect(clippy::unnecessary_wraps, reason = "every handler has the same type")]
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::prometheus;
+use super::reply::Reply;
+use super::request::Cx;
+use crate::app::outside::{Disk, SettingChange};
+use crate::base::limits::{DISK_MARGIN_BYTES, HANDLER_DEADLINE};
+use crate::exec;
+use crate::exec::writer::State;
+
+/// One word.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Word {
+    /// How it stands.
+    status: &'static str,
+}
+
+/// How the server stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// The version.
+    version: &'static str,
+    /// `ready`, `read_only` or `stopping`.
+    state: &'static str,
+    /// When the process began to serve.
+    started_at: String,
+    /// For how long it has served.
+    uptime_ms: u64,
+    /// The format of the data directory.
+    data_format: u32,
+    /// The disk of the data directory; null when nothing is kept on disk.
+    disk: Option<DiskStatus>,
+    /// The stores, each with its thread.
+    stores: Vec<Store>,
+    /// The threads for work that is all CPU.
+    pool: Pool,
+    /// Background work.
+    workers: Vec<Worker>,
+    /// Connections.
+    connections: Connections,
+    /// Tenants there are.
+    tenants: u64,
+    /// Tokens there are.
+    tokens: u64,
+    /// This process.
+    process: Process,
+    /// What somebody should look at.
+    warnings: Vec<String>,
+}
+
+/// A file system.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DiskStatus {
+    /// `ok`, or `full` when what grows is refused.
+    state: &'static str,
+    /// Its size.
+    total_bytes: u64,
+    /// What is left for us.
+    free_bytes: u64,
+}
+
+/// A store and its thread.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Store {
+    /// Which one.
+    name: &'static str,
+    /// `open`, `reopening`, `failed` or `stopped`.
+    state: &'static str,
+    /// Whether what grows is refused because the disk is nearly full.
+    disk_short: bool,
+    /// Operations that wait.
+    waiting: usize,
+    /// Operations that were done.
+    done: u64,
+    /// Commits since it was opened.
+    commits: u64,
+    /// Times it failed.
+    failures: u64,
+    /// What the last failure was.
+    last_failure: Option<String>,
+    /// Length of its file.
+    bytes: u64,
+}
+
+/// The CPU pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Pool {
+    /// Its threads.
+    threads: usize,
+    /// Tasks that wait.
+    waiting: usize,
+    /// Tasks that run.
+    running: usize,
+    /// Tasks that ended in time.
+    done: u64,
+    /// Tasks refused because too many waited.
+    refused: u64,
+    /// Tasks whose deadline passed.
+    late: u64,
+}
+
+/// Background work.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Worker {
+    /// Its name.
+    name: &'static str,
+    /// Steps done.
+    steps: u64,
+    /// Steps that panicked.
+    panicked: u64,
+    /// Whether it rests after a panic.
+    resting: bool,
+}
+
+/// Connections.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Connections {
+    /// Open now.
+    open: usize,
+    /// How many there may be.
+    max: usize,
+}
+
+/// This process; null is what could not be had.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Process {
+    /// Its number.
+    pid: u32,
+    /// Memory that is resident.
+    resident_bytes: Option<u64>,
+    /// CPU time used.
+    cpu_ms: Option<u64>,
+    /// Open descriptors.
+    descriptors: Option<u64>,
+    /// How many there may be.
+    descriptors_max: Option<u64>,
+}
+
+/// What a reload did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReloadReply {
+    /// In force now.
+    changed: Vec<Change>,
+    /// In force after a restart.
+    needs_restart: Vec<Change>,
+    /// Worth knowing.
+    warnings: Vec<String>,
+}
+
+/// A setting that changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Change {
+    /// Which one.
+    key: String,
+    /// What it was.
+    from: String,
+    /// What it is in the configuration.
+    to: String,
+}
+
+impl From<SettingChange> for Change {
+    fn from(change: SettingChange) -> Change {
+        Change { key: change.key, from: change.from, to: change.to }
+    }
+}
+
+/// How a store's state is spelled.
+pub(super) const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Open => "open",
+        State::Reopening => "reopening",
+        State::Failed => "failed",
+        State::Stopped => "stopped",
+    }
+}
+
+/// `ready`, or why not.
+fn readiness(cx: &Cx) -> Result<(), exec::Error> {
+    if cx.edge().is_stopping() {
+        return Err(exec::Error::Stopping);
+    }
+    match cx.app().keeper().state() {
+        State::Open => Ok(()),
+        State::Reopening | State::Failed => Err(exec::Error::ReadOnly),
+        State::Stopped => Err(exec::Error::Stopping),
+    }
+}
+
+/// `GET /livez`
+pub(super) fn livez(_: &Cx) -> Result<Reply, Problem> {
+    Ok(Reply::json(&Word { status: "alive" }))
+}
+
+/// `GET /readyz`
+pub(super) fn readyz(cx: &Cx) -> Result<Reply, Problem> {
+    readiness(cx)?;
+    Ok(Reply::json(&Word { status: "ready" }))
+}
+
+/// `GET /openapi.json`
+pub(super) fn openapi(cx: &Cx) -> Result<Reply, Problem> {
+    Ok(Reply::bytes("application/json", cx.edge().openapi.clone()))
+}
+
+/// `GET /metrics`
+pub(super) fn metrics(cx: &Cx) -> Result<Reply, Problem> {
+    let text = prometheus::render(cx.edge());
+    Ok(Reply::bytes(prometheus::MEDIA_TYPE, text.into()))
+}
+
+fn disk_status(disk: Disk, short: bool) -> DiskStatus {
+    let full = short || disk.free_bytes < 2 * DISK_MARGIN_BYTES;
+    DiskStatus {
+        state: if full { "full" } else { "ok" },
+        total_bytes: disk.total_bytes,
+        free_bytes: disk.free_bytes,
+    }
+}
+
+fn warnings(cx: &Cx) -> Vec<String> {
+    let settings = cx.app().settings();
+    let lost = cx.app().directory().tenants_without_tier(|t| settings.tiers.contains_key(t), 10);
+    let told = lost.iter().map(|tenant| {
+        let (name, tier) = (&tenant.name, &tenant.tier);
+        format!(
+            "tenant {name} is of tier {tier}, which the configuration does not have: only its own \
+             quotas hold; add [tier.{tier}], or: holdfast tenant set {name} --tier standard"
+        )
+    });
+    told.collect()
+}
+
+/// `GET /v1/status`
+pub(super) fn status(cx: &Cx) -> Result<Reply, Problem> {
+    let app = cx.app();
+    let catalog = app.keeper().figures();
+    let pool = app.pool().figures();
+    let process = app.probe().process();
+    let connections = cx.edge().connections.figures();
+    let (tenants, tokens) = app.directory().counts();
+    let workers = cx.edge().workers.figures();
+    let uptime = cx.now.mono.since(cx.edge().started.mono);
+    Ok(Reply::json(&Status {
+        version: env!("CARGO_PKG_VERSION"),
+        state: readiness(cx).map_or_else(|error| error.code(), |()| "ready"),
+        started_at: cx.edge().started.wall.to_string(),
+        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        data_format: crate::base::limits::DATA_FORMAT,
+        disk: app.probe().disk().map(|disk| disk_status(disk, catalog.disk_short)),
+        stores: vec![Store {
+            name: catalog.name,
+            state: state_word(catalog.state),
+            disk_short: catalog.disk_short,
+            waiting: catalog.queue_ops,
+            done: catalog.done,
+            commits: catalog.commits,
+            failures: catalog.failures,
+            last_failure: catalog.last_failure,
+            bytes: catalog.file_bytes,
+        }],
+        pool: Pool {
+            threads: pool.threads,
+            waiting: pool.queue,
+            running: pool.running,
+            done: pool.done,
+            refused: pool.refused,
+            late: pool.late,
+        },
+        workers: workers.into_iter().map(Worker::from).collect(),
+        connections: Connections { open: connections.open, max: connections.max },
+        tenants,
+        tokens,
+        process: Process {
+            pid: std::process::id(),
+            resident_bytes: process.resident_bytes,
+            cpu_ms: process.cpu.map(|cpu| u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX)),
+            descriptors: process.descriptors,
+            descriptors_max: process.descriptors_max,
+        },
+        warnings: warnings(cx),
+    }))
+}
+
+impl From<exec::worker::Figures> for Worker {
+    fn from(figures: exec::worker::Figures) -> Worker {
+        Worker {
+            name: figures.name,
+            steps: figures.steps,
+            panicked: figures.panicked,
+            resting: figures.resting,
+        }
+    }
+}
+
+/// `POST /v1/reload`
+pub(super) async fn reload(cx: Cx) -> Result<Reply, Problem> {
+    let reload = std::sync::Arc::clone(&cx.edge().reload);
+    let outcome = cx.app().blocking(HANDLER_DEADLINE, move || reload.reload()).await?;
+    let done = outcome.map_err(|refused| {
+        let detail = format!("nothing was changed: {}", refused.0.join("; "));
+        Problem::new("invalid_config", detail).with("problems", refused.0)
+    })?;
+    let object = format!("{} changed", done.changed.len());
+    let mut warnings = done.warnings;
+    if let Err(error) = cx.app().audit(cx.now, cx.author(), "config.reload", &object).await {
+        // It is done all the same, and must not be told as if it were not.
+        warnings.push(format!("this is missing in the audit log: {error}"));
+    }
+    Ok(Reply::json(&ReloadReply {
+        changed: done.changed.into_iter().map(Change::from).collect(),
+        needs_restart: done.needs_restart.into_iter().map(Change::from).collect(),
+        warnings,
+    }))
+}

@@ -1,0 +1,312 @@
+//! Errors as clients see them: RFC 9457 problem documents with a stable code.
+//!
+//! [`KINDS`] is the one list of codes. What is told is what the caller did and what to do next; what went
+//! wrong inside is for the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::reply::Reply;
+use crate::app::Error as AppError;
+use crate::base::cursor::BadCursor;
+use crate::base::human::BadDuration;
+use crate::base::id::BadId;
+use crate::base::name::BadName;
+use crate::base::quota::BadAllowance;
+use crate::base::scope::BadScope;
+use crate::exec;
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A kind of problem.
+#[derive(Debug)]
+pub struct Kind {
+    /// The stable word.
+    pub code: &'static str,
+    /// The status it is answered with.
+    pub status: u16,
+    /// What it is, in few words.
+    pub title: &'static str,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+const fn kind(code: &'static str, status: u16, title: &'static str, retryable: bool) -> Kind {
+    Kind { code, status, title, retryable }
+}
+
+/// Every kind, by status.
+pub const KINDS: &[Kind] = &[
+    kind("malformed", 400, "the request cannot be understood", false),
+    kind("unknown_field", 400, "the body has a field that nobody knows", false),
+    kind("unknown_parameter", 400, "the query has a parameter that nobody knows", false),
+    kind("invalid_confirm", 400, "the confirmation does not match", false),
+    kind("invalid_cursor", 400, "the cursor does not belong here", false),
+    kind("invalid_duration", 400, "not a length of time", false),
+    kind("invalid_expires_in", 400, "not a time in which a token may expire", false),
+    kind("invalid_id", 400, "not an id", false),
+    kind("invalid_kind", 400, "not a kind of slow work", false),
+    kind("invalid_limit", 400, "not a number of items", false),
+    kind("invalid_name", 400, "not a name", false),
+    kind("invalid_quotas", 400, "not quotas", false),
+    kind("invalid_scopes", 400, "not scopes", false),
+    kind("invalid_tenant", 400, "not the name of a tenant", false),
+    kind("invalid_tier", 400, "not a tier of the configuration", false),
+    kind("invalid_time", 400, "not a moment", false),
+    kind("unauthenticated", 401, "a valid token is needed", false),
+    kind("forbidden", 403, "the token may not do this", false),
+    kind("quota_exceeded", 403, "there is as much as there may be", false),
+    kind("unknown_path", 404, "there is nothing at this path", false),
+    kind("unknown_tenant", 404, "there is no such tenant", false),
+    kind("unknown_token", 404, "there is no such token", false),
+    kind("method_not_allowed", 405, "the path does not have this method", false),
+    kind("request_timeout", 408, "the body did not come in time", true),
+    kind("tenant_protected", 409, "this tenant cannot be deleted", false),
+    kind("too_large", 413, "the body is too large", false),
+    kind("unsupported_media_type", 415, "the body is of a type that is not read here", false),
+    kind("unknown_host", 421, "the request is for somebody else", false),
+    kind("invalid_config", 422, "the configuration has problems; nothing was changed", false),
+    kind("rate_limited", 429, "too often", true),
+    kind("head_too_large", 431, "the head of the request is too large", false),
+    kind("internal", 500, "a fault of the server", false),
+    kind("overloaded", 503, "too much is waiting", true),
+    kind("read_only", 503, "a store is being reopened", true),
+    kind("outcome_unknown", 503, "it may or may not be stored", false),
+    kind("starting", 503, "the server is starting", true),
+    kind("stopping", 503, "the server is stopping", true),
+    kind("disk_full", 507, "the disk is full", true),
+];
+
+/// Somebody's request that was not done.
+#[derive(Debug)]
+pub struct Problem {
+    /// Which kind.
+    pub kind: &'static Kind,
+    /// What happened, why, and what to do.
+    pub detail: String,
+    /// Fields of the case.
+    pub fields: Vec<(&'static str, Value)>,
+    /// Headers of the case.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the connection is of no use any more.
+    pub close: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'d> {
+    r#type: String,
+    title: &'d str,
+    status: u16,
+    code: &'d str,
+    detail: &'d str,
+    retryable: bool,
+    instance: String,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem of the kind with this code.
+    pub fn new(code: &str, detail: impl Into<String>) -> Problem {
+        let kind = KINDS.iter().find(|kind| kind.code == code);
+        let kind = kind.unwrap_or_else(|| unreachable!("BUG: the code {code:?} is not in KINDS"));
+        let mut problem = Problem {
+            kind,
+            detail: detail.into(),
+            fields: Vec::new(),
+            headers: Vec::new(),
+            close: false,
+        };
+        if kind.status == 401 {
+            let bearer = HeaderValue::from_static("Bearer realm=\"holdfast\"");
+            problem.headers.push((WWW_AUTHENTICATE, bearer));
+        }
+        if kind.status == 503 || kind.status == 507 {
+            problem = problem.retry_after(Duration::from_secs(1));
+        }
+        problem
+    }
+
+    /// The request cannot be understood.
+    pub fn malformed(detail: impl Into<String>) -> Problem {
+        Problem::new("malformed", detail)
+    }
+
+    /// The head has too many bytes or headers.
+    pub fn head_too_large() -> Problem {
+        let detail = "the head of a request has at most 16 KiB and 64 headers";
+        Problem::new("head_too_large", detail)
+    }
+
+    /// With a field of the case.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Problem {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// With the time after which it is worth trying again, in whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Problem {
+        let seconds = after.as_millis().div_ceil(1000).max(1);
+        self.headers.retain(|(name, _)| name != RETRY_AFTER);
+        let seconds = HeaderValue::from_str(&seconds.to_string());
+        self.headers.push((RETRY_AFTER, seconds.expect("BUG: digits make a header")));
+        self
+    }
+
+    /// With the methods that there are.
+    #[must_use]
+    pub fn allow(mut self, methods: &str) -> Problem {
+        let methods = HeaderValue::from_str(methods).expect("BUG: methods make a header");
+        self.headers.push((ALLOW, methods));
+        self
+    }
+
+    /// And the connection ends with it.
+    #[must_use]
+    pub fn closing(mut self) -> Problem {
+        self.close = true;
+        self
+    }
+
+    /// The document, for the request with this id.
+    pub fn document(&self, request_id: &str) -> Bytes {
+        let document = Document {
+            r#type: format!("urn:holdfast:error:{}", self.kind.code),
+            title: self.kind.title,
+            status: self.kind.status,
+            code: self.kind.code,
+            detail: &self.detail,
+            retryable: self.kind.retryable,
+            instance: format!("urn:holdfast:request:{request_id}"),
+            fields: self.fields.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+        };
+        let text = serde_json::to_vec(&document).expect("BUG: a problem is plain JSON");
+        Bytes::from(text)
+    }
+
+    /// The answer, for the request with this id.
+    pub fn into_reply(self, request_id: &str) -> Reply {
+        let status = StatusCode::from_u16(self.kind.status);
+        Reply {
+            status: status.expect("BUG: KINDS holds statuses"),
+            media_type: Some(MEDIA_TYPE),
+            body: self.document(request_id),
+            headers: self.headers,
+            close: self.close,
+        }
+    }
+}
+
+impl From<AppError> for Problem {
+    fn from(error: AppError) -> Problem {
+        match &error {
+            AppError::Catalog(cause) => {
+                tracing::error!(code = error.code(), cause = ?cause, "the catalog failed");
+                match error.code() {
+                    "outcome_unknown" => unknown_outcome(),
+                    code => Problem::new(code, "the catalog failed; the server's log says why"),
+                }
+            }
+            AppError::Exec(exec) => Problem::from(exec.clone()),
+            AppError::QuotaExceeded { quota, limit, used, .. } => {
+                let problem = Problem::new("quota_exceeded", error.to_string());
+                problem.with("quota", quota.as_str()).with("limit", *limit).with("used", *used)
+            }
+            AppError::ServerFull { limit, .. } => {
+                let problem = Problem::new("quota_exceeded", error.to_string());
+                problem.with("limit", *limit).with("used", *limit)
+            }
+            AppError::Throttled { retry_after } => {
+                Problem::new("rate_limited", error.to_string()).retry_after(*retry_after)
+            }
+            AppError::Scope { needed, .. } => {
+                Problem::new("forbidden", error.to_string()).with("scope", needed.as_str())
+            }
+            AppError::NoToken
+            | AppError::BadToken(_)
+            | AppError::NotAdmin
+            | AppError::DefaultOnly
+            | AppError::UnknownTenant(_)
+            | AppError::UnknownToken(_)
+            | AppError::TenantProtected
+            | AppError::BadTier { .. }
+            | AppError::BadTokenName
+            | AppError::BadScopes(_)
+            | AppError::BadExpiry => Problem::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+fn unknown_outcome() -> Problem {
+    let detail = "the disk failed during the commit: it may or may not be stored; look before you \
+                  try again";
+    Problem::new("outcome_unknown", detail)
+}
+
+impl From<exec::Error> for Problem {
+    fn from(error: exec::Error) -> Problem {
+        match error {
+            exec::Error::Overloaded { wait } => {
+                Problem::new("overloaded", error.to_string()).retry_after(wait)
+            }
+            exec::Error::OutcomeUnknown => unknown_outcome(),
+            exec::Error::Panicked => {
+                let detail = "a fault of the server; nothing was changed, and its log says more";
+                Problem::new("internal", detail)
+            }
+            exec::Error::DiskFull => {
+                let detail =
+                    "the disk is nearly full: only what frees space is accepted; see df -h";
+                Problem::new("disk_full", detail)
+            }
+            exec::Error::ReadOnly | exec::Error::Stopping | exec::Error::TooLate => {
+                Problem::new(error.code(), error.to_string())
+            }
+        }
+    }
+}
+
+impl From<BadCursor> for Problem {
+    fn from(error: BadCursor) -> Problem {
+        Problem::new(BadCursor::CODE, error.to_string())
+    }
+}
+
+impl From<BadId> for Problem {
+    fn from(error: BadId) -> Problem {
+        Problem::new("invalid_id", error.to_string())
+    }
+}
+
+impl From<BadScope> for Problem {
+    fn from(error: BadScope) -> Problem {
+        Problem::new(BadScope::CODE, error.to_string())
+    }
+}
+
+impl From<BadAllowance> for Problem {
+    fn from(error: BadAllowance) -> Problem {
+        Problem::new(BadAllowance::CODE, error.to_string())
+    }
+}
+
+impl From<BadDuration> for Problem {
+    fn from(error: BadDuration) -> Problem {
+        Problem::new(BadDuration::CODE, error.to_string())
+    }
+}
+
+impl From<BadName> for Problem {
+    fn from(error: BadName) -> Problem {
+        let code = format!("invalid_{}", error.what);
+        Problem::new(&code, error.to_string())
+    }
+}

@@ -1,0 +1,112 @@
+//! An application in memory, for tests of what stands in front of it: a catalog that nothing outlives, a
+//! clock moved by hand, entropy from a seed.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::clock::ManualClock;
+use crate::app::directory::Directory;
+use crate::app::outside::{Disk, Entropy, Probe, Process, Reload, ReloadRefused, Reloaded};
+use crate::app::slow::SlowLog;
+use crate::app::{App, Parts, Settings};
+use crate::base::quota::Quotas;
+use crate::base::rng::Rng;
+use crate::base::secret::Secret;
+use crate::base::time::Clock;
+use crate::catalog::Catalog;
+use crate::exec::keeper::{Keeper, Options};
+use crate::exec::pool::Pool;
+use crate::exec::worker::Workers;
+use crate::http::accept::{Server, Tls};
+use crate::http::routes::Route;
+use crate::http::{self, Edge};
+
+/// An application, its clock, and the token of its administrator.
+pub struct World {
+    /// The application.
+    pub app: Arc<App>,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// The first administrator's token.
+    pub admin: Secret,
+}
+
+struct SeededEntropy(Mutex<Rng>);
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let drawn = self.0.lock().bytes(bytes.len());
+        bytes.copy_from_slice(&drawn);
+    }
+}
+
+struct NoMachine;
+
+impl Probe for NoMachine {
+    fn process(&self) -> Process {
+        Process::default()
+    }
+
+    fn disk(&self) -> Option<Disk> {
+        None
+    }
+}
+
+struct NothingToReload;
+
+impl Reload for NothingToReload {
+    fn reload(&self) -> Result<Reloaded, ReloadRefused> {
+        Err(ReloadRefused(vec!["there is nothing to read here".to_owned()]))
+    }
+}
+
+impl World {
+    /// A new application after its first start, with tiers `standard` and `small`.
+    pub fn new(seed: u64) -> World {
+        let manual = Arc::new(ManualClock::default());
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
+        let opener = Box::new(|_| Catalog::in_memory());
+        let options = Options::new("catalog", Box::new(|| ()));
+        let keeper = Keeper::start(options, opener, Arc::clone(&clock));
+        let tiers = ["standard", "small"].map(|tier| (tier.to_owned(), Quotas::default()));
+        let app = App::new(Parts {
+            clock: Arc::clone(&clock),
+            directory: Arc::new(Directory::default()),
+            keeper: keeper.expect("a catalog in memory opens"),
+            pool: Pool::start(1, 16, clock).expect("there is a thread"),
+            slow: Arc::new(SlowLog::default()),
+            settings: Settings { tiers: tiers.into() },
+            entropy: Box::new(SeededEntropy(Mutex::new(Rng::from_seed(seed)))),
+            probe: Box::new(NoMachine),
+        });
+        let mut admin = None;
+        let keep = |secret: &Secret| {
+            admin = Some(secret.clone());
+            Ok(())
+        };
+        app.ensure_admin(manual.now(), false, keep).expect("the first start succeeds");
+        let admin = admin.expect("the first start makes a token");
+        World { app: Arc::new(app), clock: manual, admin }
+    }
+
+    /// An interface to it, with these routes.
+    pub fn edge(&self, routes: &'static [Route]) -> Arc<Edge> {
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
+        Arc::new(Edge::new(http::Parts {
+            app: Arc::clone(&self.app),
+            workers: Arc::new(Workers::new(clock)),
+            reload: Arc::new(NothingToReload),
+            settings: http::Settings::default(),
+            routes,
+            connections_max: 64,
+            seed: 1,
+        }))
+    }
+
+    /// A server of that interface, to which connections are given one by one.
+    pub fn server(&self, routes: &'static [Route]) -> Arc<Server> {
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
+        Server::new(self.edge(routes), clock, Tls::default())
+    }
+}
