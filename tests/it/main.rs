@@ -11,6 +11,7 @@ mod fuzz_corpus;
 mod io_errors;
 mod isolation;
 mod kill;
+mod packaging;
 mod readme;
 mod server_kill;
 mod serving;
