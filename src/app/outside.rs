@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::base::time::Timestamp;
-
 /// Where secrets and ids come from.
 pub trait Entropy: Send + Sync {
     /// Fills `bytes` with what nobody can guess.
@@ -23,8 +21,6 @@ pub trait Probe: Send + Sync {
 pub struct Process {
     /// Memory that is resident.
     pub resident_bytes: Option<u64>,
-    /// The most that ever was.
-    pub resident_bytes_peak: Option<u64>,
     /// CPU time, in user mode and in the kernel.
     pub cpu: Option<Duration>,
     /// Open descriptors.
@@ -58,8 +54,6 @@ pub struct SettingChange {
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
-    /// When.
-    pub at: Timestamp,
     /// In force now.
     pub changed: Vec<SettingChange>,
     /// In force after a restart.

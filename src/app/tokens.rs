@@ -7,7 +7,7 @@ use super::directory::{TenantEntry, TokenEntry, hash_of};
 use super::outside::Entropy;
 use super::{App, Author, Caller, DEFAULT_TENANT, Deed, Error, STANDARD_TIER};
 use crate::base::id::{TenantId, TokenId};
-use crate::base::limits::{TOKEN_NAME_BYTES_MAX, TOKENS_MAX, WRITE_DEADLINE};
+use crate::base::limits::{TOKENS_MAX, WRITE_DEADLINE};
 use crate::base::name::TenantName;
 use crate::base::quota::{Allowance, Quota, Quotas};
 use crate::base::scope::{Scope, Scopes};
@@ -40,10 +40,7 @@ pub struct NewToken {
 
 impl TokenSpec {
     fn check(&self, tenant: &TenantEntry) -> Result<(), Error> {
-        let length = 1..=TOKEN_NAME_BYTES_MAX;
-        if !length.contains(&self.name.len()) || self.name.chars().any(char::is_control) {
-            return Err(Error::BadTokenName);
-        }
+        relations::check_token_name(&self.name).map_err(|_| Error::BadTokenName)?;
         if self.scopes.is_empty() {
             return Err(Error::BadScopes("a token needs at least one scope"));
         }

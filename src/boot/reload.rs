@@ -12,7 +12,6 @@ use super::settings;
 use super::tls;
 use crate::app::outside::{Reload, ReloadRefused, Reloaded, SettingChange};
 use crate::app::{App, Settings};
-use crate::base::time::Clock;
 use crate::config::{self, Change, Config, Loaded};
 use crate::http::accept::Tls;
 use crate::http::host::Hosts;
@@ -25,7 +24,6 @@ const NAMED_MAX: usize = 5;
 
 /// What a reload works on.
 pub(super) struct Reloader {
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) origin: settings::Settings,
     pub(super) app: Arc<App>,
     pub(super) edge: OnceLock<Weak<Edge>>,
@@ -109,7 +107,6 @@ impl Reload for Reloader {
         }
         self.level.set(new.config.log.level);
         let done = Reloaded {
-            at: self.clock.now().wall,
             changed: told(&changes, true),
             needs_restart: told(&since_start, false),
             warnings: new.warnings.clone(),

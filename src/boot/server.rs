@@ -168,7 +168,6 @@ pub fn serve(origin: Settings, wishes: Wishes) -> Result<(), Error> {
     let admin = admin_token(&app, &data_dir, &*clock, wishes)?;
     let notifier = Notifier::new(origin.environment.get("NOTIFY_SOCKET"));
     let reloader = Arc::new(Reloader {
-        clock: Arc::clone(&clock),
         origin,
         app: Arc::clone(&app),
         edge: OnceLock::new(),

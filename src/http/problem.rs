@@ -209,7 +209,7 @@ impl From<AppError> for Problem {
     fn from(error: AppError) -> Problem {
         match &error {
             AppError::Catalog(cause) => {
-                tracing::error!(code = error.code(), cause = ?cause, "the catalog failed");
+                tracing::error!(code = cause.code(), cause = ?cause, "the catalog failed");
                 match error.code() {
                     "outcome_unknown" => unknown_outcome(),
                     code => Problem::new(code, "the catalog failed; the server's log says why"),

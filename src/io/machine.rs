@@ -25,7 +25,6 @@ impl Probe for SystemProbe {
         let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         Process {
             resident_bytes: kilobytes(&status, "VmRSS:"),
-            resident_bytes_peak: kilobytes(&status, "VmHWM:"),
             cpu: std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| cpu_of(&stat)),
             // The one that lists them is not counted.
             descriptors: descriptors.map(|list| (list.count() as u64).saturating_sub(1)),

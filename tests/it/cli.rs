@@ -383,7 +383,7 @@ fn settings_are_shown_with_where_they_come_from() {
     let (_folder, file) =
         configured("[server]\nlisten = \"127.0.0.1:9000\"\n\n[log]\nlevel = \"warn\"\n");
     let mut command = holdfast();
-    command.args(["config", "show", "--origin", "--config", &file, "--socket", "/tmp/flag.sock"]);
+    command.args(["config", "show", "--origin", "--config", &file, "--socket", "/run/flag.sock"]);
     command.env("HOLDFAST_LOG_LEVEL", "debug");
     let ran = finish(command, "");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
