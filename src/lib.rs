@@ -62,6 +62,7 @@
 pub mod app;
 pub mod base;
 pub mod boot;
+pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -18,10 +18,91 @@ pub const JOB_PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// A cache entry's value.
 pub const CACHE_VALUE_BYTES_MAX: usize = 8 << 20;
 
+/// A tag of a cache entry, in UTF-8.
+pub const CACHE_TAG_BYTES_MAX: usize = 128;
+/// Tags of one entry, and of one call that forgets.
+pub const CACHE_TAGS_MAX: usize = 16;
+/// The type of a value's bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// A ttl, and a stale window: ten years.
+pub const CACHE_TTL_MAX: Duration = Duration::from_hours(3650 * 24);
+/// Keys, entries or jobs of one call.
+pub const CALL_ITEMS_MAX: usize = 1000;
+/// Namespaces of one server, and of one tenant.
+pub const NAMESPACES_MAX: usize = 10_000;
+/// See [`NAMESPACES_MAX`].
+pub const TENANT_NAMESPACES_MAX: usize = 1000;
+/// Namespaces whose figures are in `/metrics`: the largest.
+pub const NAMESPACES_TOLD_MAX: usize = 1000;
+/// Leases on cache keys that are out at one moment.
+pub const CACHE_LEASES_MAX: usize = 100_000;
+/// The shortest and the longest lease on a cache key.
+pub const CACHE_LEASE_MIN: Duration = Duration::from_millis(100);
+/// See [`CACHE_LEASE_MIN`].
+pub const CACHE_LEASE_MAX: Duration = Duration::from_hours(1);
+/// Wakers that one lease keeps; beyond it the oldest is called, and may ask again.
+pub const CACHE_WAITERS_MAX: usize = 8192;
+/// Tags that were forgotten and have no members, remembered by one shard for the leases that are out.
+pub const FORGOTTEN_TAGS_MAX: usize = 1024;
+/// A pattern that keys are matched with.
+pub const GLOB_BYTES_MAX: usize = 1024;
+/// Entries that one step of the sweep or of a forget looks at under one lock.
+pub const CACHE_STEP_ENTRIES: usize = 512;
+/// The memory of what ended is given back this often.
+pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// Entries that a write looks at beside its own, so that what ended is given back as fast as new is put.
+pub const CACHE_WRITE_ENTRIES: usize = 8;
+/// Shards that one step of the sweep looks at.
+pub const CACHE_STEP_SHARDS: usize = 1024;
+/// How long to wait for a lease when there are too many already.
+pub const CACHE_LEASE_RETRY: Duration = Duration::from_millis(100);
+/// How often a put makes room before it lets go of its own entry instead: others put all the while.
+pub const CACHE_ROOM_TRIES: usize = 10_000;
+/// The same, when there is nothing to evict because others have taken the room and put nothing yet.
+pub const CACHE_BARREN_TRIES: usize = 64;
+/// Entries that make room before it is tried again whether there is enough.
+pub const CACHE_EVICT_ENTRIES: usize = 64;
+/// How often the largest namespace gives way before it is looked for again.
+pub const CACHE_LARGEST_USES: usize = 64;
+/// Entries of one frame of a snapshot, and after how many bytes a frame is written.
+pub const SNAPSHOT_FRAME_ENTRIES: usize = 1000;
+/// See [`SNAPSHOT_FRAME_ENTRIES`].
+pub const SNAPSHOT_FRAME_BYTES: usize = 1 << 20;
+/// How long a client may wait for a value, a lock or a job.
+pub const WAIT_MAX: Duration = Duration::from_secs(50);
+/// Locks of one tenant.
+pub const LOCKS_MAX: usize = 10_000;
+/// The shortest and the longest time for which a lock is taken.
+pub const LOCK_TTL_MIN: Duration = Duration::from_millis(100);
+/// See [`LOCK_TTL_MIN`].
+pub const LOCK_TTL_MAX: Duration = Duration::from_hours(24 * 7);
+/// Callers that wait for one lock.
+pub const LOCK_WAITERS_MAX: usize = 1000;
+/// Who holds a lock.
+pub const LOCK_OWNER_BYTES_MAX: usize = 128;
+/// The largest value of a kept entry that stands in the row with all else about it; a larger one is cut
+/// into rows of its own.
+pub const KEPT_INLINE_BYTES_MAX: usize = 12 << 10;
+/// Kept entries that one operation looks through, and one view shows.
+pub const KEPT_STEP_ROWS: usize = 500;
+/// Bytes of kept entries that such a step removes or shows, with one more entry at the end.
+pub const KEPT_STEP_BYTES: usize = 8 << 20;
+/// Fences and other numbers that JSON carries without loss stay below this.
+pub const JSON_NUMBER_END: u64 = 1 << 53;
+
 /// The longest length of time a person can write: about a hundred years.
 pub const DURATION_MAX: Duration = Duration::from_hours(36_500 * 24);
 /// The longest text that is looked at as a duration or a moment.
 pub const HUMAN_TIME_BYTES_MAX: usize = 64;
+/// The longest text that is looked at as an amount of memory.
+pub const AMOUNT_TEXT_BYTES_MAX: usize = 64;
+
+/// What the process is taken to have when nobody says how much memory there is.
+pub const MEMORY_BYTES_UNKNOWN: u64 = 512 << 20;
+/// Levels of control groups that are looked at.
+pub const CGROUP_DEPTH_MAX: usize = 64;
+/// A file of the kernel that says how much memory there is.
+pub const KERNEL_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// A key of the store, all parts encoded.
 pub const KEY_BYTES_MAX: usize = 2560;
@@ -86,6 +167,12 @@ pub const REQUEST_BYTES_MAX: usize = 16 << 20;
 pub const JSON_BYTES_MAX: usize = 1 << 20;
 /// Bodies that are in memory at one moment, all together, by what they announce.
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
+/// Answers from this size on are counted while their clients take them.
+pub const ANSWER_COUNTED_BYTES: usize = 64 << 10;
+/// Counted answers that are in memory at one moment, all together.
+pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
+/// Values that one call may ask for, all together.
+pub const CACHE_GET_BYTES_MAX: usize = 16 << 20;
 /// What one connection may have read of requests that are not served yet, or buffered of answers.
 pub const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
 /// How deep JSON may nest.
@@ -114,6 +201,17 @@ pub const DESCRIPTORS_RESERVED: u64 = 64;
 pub const COMPRESS_BYTES_MIN: usize = 1 << 10;
 /// Larger bodies are compressed on the pool.
 pub const COMPRESS_HERE_BYTES_MAX: usize = 16 << 10;
+
+/// A line of a file that fills the cache: with its namespace and ttl it is still a request.
+pub const WARM_LINE_BYTES_MAX: usize = REQUEST_BYTES_MAX - 4096;
+/// What is sent of such a file at once, unless one line alone is longer.
+pub const WARM_BATCH_BYTES: usize = 8 << 20;
+/// What is held back of such a file, in batches of several namespaces, until they are worth sending.
+pub const WARM_HELD_BYTES: usize = 32 << 20;
+/// Lines of it that are told one by one when they are skipped.
+pub const WARM_TOLD_MAX: usize = 50;
+/// Pages of an app that are called at once.
+pub const WARM_PAGES_AT_ONCE: usize = 4;
 
 /// Tenants of one server, those that are being deleted included.
 pub const TENANTS_MAX: u64 = 10_000;
@@ -151,6 +249,16 @@ pub const CONFIG_FILE_BYTES_MAX: usize = 1 << 20;
 pub const CONFIG_DEPTH_MAX: usize = 8;
 /// Tiers that it may define.
 pub const TIERS_MAX: usize = 256;
+/// Namespaces of the cache that it may describe.
+pub const CONFIG_NAMESPACES_MAX: usize = 1000;
+/// Classes of the cache that it may have, those that are built in among them.
+pub const CLASSES_MAX: usize = 256;
+/// The least that a budget of the cache can be.
+pub const CACHE_BUDGET_BYTES_MIN: u64 = 1 << 20;
+/// The least that a namespace of the cache can be allowed.
+pub const CACHE_SHARE_BYTES_MIN: u64 = 64 << 10;
+/// From this part of the memory on, the budgets of the cache leave too little to everything else.
+pub const CACHE_BUDGETS_PERCENT_MAX: u64 = 80;
 /// Host names that it may add.
 pub const HOSTS_MAX: usize = 64;
 /// Problems with the settings that are listed; the rest is counted.
@@ -165,6 +273,17 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 // A cache key of only zero bytes doubles when it is not the last part; a tenant and a name stand in
 // front of it.
 const _: () = assert!(8 + (NAME_BYTES_MAX + 2) + (2 * CACHE_KEY_BYTES_MAX + 2) <= KEY_BYTES_MAX);
+// All else about a kept entry leaves room for a small value in its row.
+const _: () = assert!(
+    KEPT_INLINE_BYTES_MAX
+        + CACHE_TAGS_MAX * (CACHE_TAG_BYTES_MAX + 8)
+        + (CONTENT_TYPE_BYTES_MAX + 8)
+        + 128
+        <= VALUE_BYTES_MAX
+);
+// One step removes two of the largest kept entries at most, and each of them with one call.
+const _: () = assert!(KEPT_STEP_BYTES + 2 * CACHE_VALUE_BYTES_MAX <= UNDO_BYTES_MAX);
+const _: () = assert!((CACHE_VALUE_BYTES_MAX / VALUE_BYTES_MAX + 2) as u64 <= DELETE_ROWS_MAX);
 // The largest call of the API (16 MiB), and the largest single thing, must fit into the queue at all.
 const _: () = assert!(16 << 20 <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
@@ -178,9 +297,20 @@ const _: () = assert!(HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
 const _: () = assert!(JSON_BYTES_MAX <= BODIES_BYTES_MAX && REQUEST_BYTES_MAX <= BODIES_BYTES_MAX);
 // Commits stay large when only the margin is certain.
 const _: () = assert!(256 * OPERATION_DISK_BYTES <= DISK_MARGIN_BYTES);
+// A frame that is nearly full takes the largest entry.
+const _: () = assert!(
+    SNAPSHOT_FRAME_BYTES
+        + CACHE_VALUE_BYTES_MAX
+        + CACHE_KEY_BYTES_MAX
+        + CACHE_TAGS_MAX * (CACHE_TAG_BYTES_MAX + 8)
+        + CONTENT_TYPE_BYTES_MAX
+        + SNAPSHOT_FRAME_ENTRIES * 128
+        <= RECORD_BYTES_MAX
+);
 // The largest payload is one record, with room for its head.
 const _: () = assert!(CACHE_VALUE_BYTES_MAX + (64 << 10) <= RECORD_BYTES_MAX);
 const _: () = assert!(JOB_PAYLOAD_BYTES_MAX <= CACHE_VALUE_BYTES_MAX);
+const _: () = assert!(CONFIG_NAMESPACES_MAX <= NAMESPACES_MAX);
 const _: () = assert!(ENGINE_CACHE_BYTES_MIN <= ENGINE_CACHE_BYTES_MAX);
 const _: () = assert!(WORKER_REST_MIN.as_millis() <= WORKER_REST_MAX.as_millis());
 

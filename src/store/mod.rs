@@ -121,12 +121,24 @@ pub enum Table {
     Leases,
     /// jobs.redb: what is on its way to the history.
     Outbox,
+    /// kept.redb: entries of kept namespaces, each with its value in parts.
+    Kept,
+    /// kept.redb: locks, by name.
+    Locks,
 }
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Table; 6] =
-        [Table::Meta, Table::Jobs, Table::Ready, Table::Due, Table::Leases, Table::Outbox];
+    pub const ALL: [Table; 8] = [
+        Table::Meta,
+        Table::Jobs,
+        Table::Ready,
+        Table::Due,
+        Table::Leases,
+        Table::Outbox,
+        Table::Kept,
+        Table::Locks,
+    ];
 
     /// The name on disk.
     pub const fn name(self) -> &'static str {
@@ -137,6 +149,8 @@ impl Table {
             Table::Due => "due",
             Table::Leases => "leases",
             Table::Outbox => "outbox",
+            Table::Kept => "kept",
+            Table::Locks => "locks",
         }
     }
 

@@ -4,6 +4,7 @@
 //! that every engine keeps; seeds that are printed and can be replayed.
 
 pub mod app;
+pub mod batches;
 pub mod clock;
 pub mod contract;
 mod conversation;

@@ -138,7 +138,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn is_test(file: &str) -> bool {
-    file.ends_with("tests.rs") || file.starts_with("testing/")
+    file.ends_with("tests.rs") || file.contains("/tests/") || file.starts_with("testing/")
 }
 
 /// Checks every file with `check` and lists what it finds.
