@@ -4,15 +4,15 @@
 //!
 //! A small shop installs Holdfast instead of Redis, a queue runner, Prometheus with Grafana, and an
 //! uptime monitor. Everything it promises rests on one sentence: **what was answered "stored" is there
-//! after `kill -9` and after a power cut.** This version has the storage that makes the sentence true, and
-//! the edge: HTTP, tokens, tenants, settings and the command line.
+//! after `kill -9` and after a power cut.** This version has the storage that makes the sentence true, the
+//! edge (HTTP, tokens, tenants, settings, the command line), and the cache with its locks.
 //!
 //! ```text
 //!  row 8   cli                       commands; a client of our own API            (main.rs calls it, nothing else)
 //!  row 7   boot                      the real clock, the data directory, sockets; wires everything
 //!  row 6   http  io  config          edges: bytes <-> calls, the outside world, settings
 //!  row 5   app                       one door: who may do what, for which tenant
-//!  row 4   cache queue series ...    services                                     to come
+//!  row 4   cache                     services                        (queue, series and others: to come)
 //!  row 3   exec                      the writer, the keeper, the CPU pool, background workers
 //!  row 2   store  catalog            ordered bytes that survive; relations        (trend: to come)
 //!  row 1   base                      time, ids, names, scopes, tokens, limits, codec, keys, chance
@@ -28,7 +28,9 @@
 //! - [`catalog`]: what people edit, in SQLite; [`exec::keeper`] is the thread that has it.
 //! - [`exec`]: [`exec::writer`] turns many callers into few commits; [`exec::pool`] and [`exec::worker`]
 //!   do what must not be done in a request.
-//! - [`app`]: tokens, tenants, the slow log; [`app::directory`] is what every request looks at.
+//! - [`cache`]: the keyspace ([`cache::space`]), what is kept on disk ([`cache::kept`]), locks
+//!   ([`cache::locks`]).
+//! - [`app`]: tokens, tenants, the slow log, [`app::cache`] and [`app::kept`]; [`app::directory`] is what every request looks at.
 //! - [`http`]: [`http::routes`] is the one table; [`http::service`] is what happens to a request,
 //!   [`http::connection`] who may stay connected.
 //! - [`config`]: [`config::KEYS`] is the one table of settings.
@@ -51,6 +53,13 @@
 //! wait in one transaction, commits it with one sync, and answers. A closure that fails is undone
 //! alone. If the commit fails, everybody in it is told that the outcome is unknown, and the file is
 //! opened anew, read from the disk and verified before anything else is accepted.
+//!
+//! # How a key is read
+//!
+//! The hash of a key names one of a namespace's shards. Under its lock the entry is found, judged by the
+//! reader's clock (ended? forgotten?), noted as warm, and shared: the answer holds the same bytes. Nothing
+//! else is touched. What is put takes its room from the accounts first; if there is none, the entries that
+//! are asked for least give way, in one shard after the other.
 //!
 //! # What is absent, on purpose
 //!

@@ -198,6 +198,11 @@ impl Directory {
         maps.tenants.get(maps.names.get(name)?).map(Arc::clone)
     }
 
+    /// The tenant with this id.
+    pub fn tenant_by_id(&self, id: TenantId) -> Option<Arc<TenantEntry>> {
+        self.maps.read().tenants.get(&id).map(Arc::clone)
+    }
+
     /// Tenants by name, after `after`.
     pub fn tenants(&self, after: Option<&TenantName>, limit: usize) -> Vec<Arc<TenantEntry>> {
         let maps = self.maps.read();

@@ -4,6 +4,8 @@
 //!  http ---> [App] --authenticate--> Directory (RAM)     every request; no disk
 //!               |---change---------> Keeper<Catalog>     one thread, one transaction each, synced
 //!               |                       '--> Directory, on that thread, after the commit
+//!               |---kept, locks----> Writer             one thread, many operations in one commit, synced
+//!               |                       '--> Cache, Locks (RAM), on that thread, after the commit
 //!               |---blocking work--> Pool
 //!               '---slow work------> SlowLog (RAM)
 //! ```
@@ -25,8 +27,11 @@
 //!
 //! Never here: a socket, a file, a clock, a thread, a wire format.
 
+pub mod cache;
 pub mod catalog;
 pub mod directory;
+pub mod kept;
+pub mod locks;
 pub mod outside;
 pub mod slow;
 pub mod tenants;
@@ -34,7 +39,7 @@ pub mod throttle;
 pub mod tokens;
 pub mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,15 +47,18 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
 use self::directory::{Directory, TenantEntry, TokenEntry};
+use self::kept::Kept;
 use self::outside::{Entropy, Probe};
 use self::slow::SlowLog;
 use self::throttle::{Peer, Throttle};
 use crate::base::id::TokenId;
 use crate::base::limits::WRITE_DEADLINE;
-use crate::base::name::TenantName;
+use crate::base::name::{Namespace, TenantName};
 use crate::base::quota::{Quota, Quotas};
 use crate::base::scope::Scope;
 use crate::base::time::{Clock, Now};
+use crate::cache::entry::Life;
+use crate::cache::space::{self, Cache};
 use crate::catalog::{self as relations, Audit, AuditRow, Catalog};
 use crate::exec;
 use crate::exec::keeper::{Keeper, Task};
@@ -142,6 +150,15 @@ pub enum Error {
         /// How many.
         limit: u64,
     },
+    /// The cache refused.
+    #[error(transparent)]
+    Cache(#[from] crate::cache::Error),
+    /// A lock was not taken, refreshed or released.
+    #[error(transparent)]
+    Lock(crate::cache::locks::Error),
+    /// What is kept on disk refused.
+    #[error("the store refused")]
+    Store(#[source] crate::store::Error),
     /// It was not done, or it is not known.
     #[error(transparent)]
     Exec(#[from] exec::Error),
@@ -179,12 +196,15 @@ impl Error {
             Error::BadScopes(_) => "invalid_scopes",
             Error::BadExpiry => "invalid_expires_in",
             Error::QuotaExceeded { .. } | Error::ServerFull { .. } => "quota_exceeded",
+            Error::Cache(error) => error.code(),
+            Error::Lock(error) => error.code(),
+            Error::Store(crate::store::Error::OperationTooLarge) => "too_large",
             Error::Exec(error) => error.code(),
             Error::Catalog(relations::Error::CommitFailed(_)) => "outcome_unknown",
             // Nothing of the call was stored, and the file is being opened anew.
             Error::Catalog(error) if error.breaks_handle() => "read_only",
-            // We judged before; what the catalog refuses then is a fault of ours.
-            Error::Catalog(_) => "internal",
+            // We judged before; what the catalog or the store refuses then is a fault of ours.
+            Error::Store(_) | Error::Catalog(_) => "internal",
         }
     }
 }
@@ -194,6 +214,54 @@ impl Error {
 pub struct Settings {
     /// Quotas by tier.
     pub tiers: BTreeMap<String, Quotas>,
+    /// The cache.
+    pub cache: CacheSettings,
+}
+
+/// The cache, with every part of the memory in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Whether ordinary entries are kept at all.
+    pub enabled: bool,
+    /// Bytes for all ordinary entries.
+    pub budget: u64,
+    /// Bytes for all kept entries.
+    pub kept_budget: u64,
+    /// The most that a namespace may hold for one tenant; the whole budget if it is not here.
+    pub caps: BTreeMap<Namespace, u64>,
+    /// Namespaces that are on disk and never evicted. Counts from the next start on.
+    pub kept: BTreeSet<Namespace>,
+    /// How long the values of a class are served.
+    pub classes: BTreeMap<String, Life>,
+    /// Whether ordinary entries are stored at an end in order.
+    pub snapshot: bool,
+}
+
+impl CacheSettings {
+    /// The cache's own part.
+    pub fn space(&self) -> space::Settings {
+        space::Settings {
+            enabled: self.enabled,
+            budget: self.budget,
+            kept_budget: self.kept_budget,
+            caps: self.caps.clone(),
+        }
+    }
+}
+
+/// Small, and for tests: a server's come from its configuration.
+impl Default for CacheSettings {
+    fn default() -> CacheSettings {
+        CacheSettings {
+            enabled: true,
+            budget: 64 << 20,
+            kept_budget: 16 << 20,
+            caps: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            classes: BTreeMap::new(),
+            snapshot: false,
+        }
+    }
 }
 
 /// Somebody who showed a valid token, and the tenant for which they act.
@@ -228,7 +296,9 @@ pub struct App {
     clock: Arc<dyn Clock>,
     directory: Arc<Directory>,
     keeper: Keeper<Catalog>,
+    kept: Arc<Kept>,
     pool: Pool,
+    cache: Arc<Cache>,
     throttle: Throttle,
     slow: Arc<SlowLog>,
     settings: RwLock<Arc<Settings>>,
@@ -246,8 +316,12 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// The catalog.
     pub keeper: Keeper<Catalog>,
+    /// Kept namespaces and locks.
+    pub kept: Arc<Kept>,
     /// Threads for work that is all CPU, or that waits for a file.
     pub pool: Pool,
+    /// What is cached.
+    pub cache: Arc<Cache>,
     /// Where slow work is noted.
     pub slow: Arc<SlowLog>,
     /// What can be changed later.
@@ -265,7 +339,9 @@ impl App {
             clock: parts.clock,
             directory: parts.directory,
             keeper: parts.keeper,
+            kept: parts.kept,
             pool: parts.pool,
+            cache: parts.cache,
             throttle: Throttle::default(),
             slow: parts.slow,
             settings: RwLock::new(Arc::new(parts.settings)),
@@ -288,6 +364,11 @@ impl App {
     /// The catalog's thread, for its figures.
     pub fn keeper(&self) -> &Keeper<Catalog> {
         &self.keeper
+    }
+
+    /// Kept namespaces, and the thread of their file.
+    pub fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 
     /// The CPU pool, for its figures.
@@ -317,7 +398,9 @@ impl App {
 
     /// Puts other settings in force.
     pub fn set_settings(&self, settings: Settings) {
+        self.cache.set_settings(settings.cache.space());
         *self.settings.write() = Arc::new(settings);
+        self.apply_all_cache_max();
     }
 
     /// Who shows this bearer.
@@ -408,10 +491,11 @@ impl App {
         .await
     }
 
-    /// Ends everything that has a thread; whether the catalog was left in order.
+    /// Ends everything that has a thread; whether every file was left in order.
     pub fn stop(&self, within: Duration) -> bool {
         self.pool.stop();
-        self.keeper.stop(within)
+        let kept = self.kept.writer().stop(within);
+        self.keeper.stop(within) && kept
     }
 }
 

@@ -113,6 +113,7 @@ impl App {
                 Ok((tenant, put))
             })
             .await?;
+        self.apply_cache_max(&tenant);
         Ok((self.page_of(tenant), put))
     }
 

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use super::App;
 use crate::base::id::TenantId;
-use crate::base::limits::{CATALOG_ROWS_MAX, WRITE_DEADLINE};
+use crate::base::limits::{CATALOG_ROWS_MAX, KEPT_STEP_ROWS, SWEEP_EVERY, WRITE_DEADLINE};
 use crate::base::time::Now;
 use crate::catalog as relations;
-use crate::exec;
 use crate::exec::keeper::Task;
 use crate::exec::worker::{HireError, Next, Worker, Workers};
 use crate::exec::writer::Effect;
+use crate::exec::{self, CallError};
 
 /// A token's last use reaches the disk within this time, and is not written more often.
 pub const USES_EVERY: Duration = Duration::from_mins(1);
 /// Uses that are written at once.
 const USES_MAX: usize = 1000;
+/// Rows of what has ended are looked for so often.
+const ENDED_EVERY: Duration = Duration::from_mins(1);
 /// After an error.
 const LATER: Duration = Duration::from_mins(1);
 /// Tenants that are looked through in one step.
@@ -28,6 +30,8 @@ const TENANTS_PAGE: usize = 200;
 /// Gives each of them a thread.
 pub fn hire(app: &Arc<App>, workers: &Workers) -> Result<(), HireError> {
     workers.hire(Box::new(Uses(Arc::clone(app))))?;
+    workers.hire(Box::new(CacheSweep(Arc::clone(app))))?;
+    workers.hire(Box::new(KeptEnded { app: Arc::clone(app), from: Vec::new() }))?;
     let removal = Removal { app: Arc::clone(app), after: None, found: None };
     let waker = workers.hire(Box::new(removal))?;
     // Only the first one counts; there is no second.
@@ -68,6 +72,21 @@ pub enum BackgroundError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] relations::Error),
+    /// What is kept refused.
+    #[error(transparent)]
+    Kept(#[from] crate::cache::kept::Error),
+    /// A lock refused.
+    #[error(transparent)]
+    Lock(#[from] crate::cache::locks::Error),
+}
+
+impl<E: Into<BackgroundError>> From<CallError<E>> for BackgroundError {
+    fn from(error: CallError<E>) -> BackgroundError {
+        match error {
+            CallError::Refused(error) => error.into(),
+            CallError::Failed(error) => error.into(),
+        }
+    }
 }
 
 /// The next step after one that may have failed.
@@ -101,6 +120,23 @@ impl Worker for Uses {
     }
 }
 
+/// Gives back the memory of what ended or was forgotten, step by step.
+struct CacheSweep(Arc<App>);
+
+impl Worker for CacheSweep {
+    fn name(&self) -> &'static str {
+        "cache-sweep"
+    }
+
+    fn step(&mut self, now: Now) -> Next {
+        if self.0.cache.sweep(now.mono) {
+            Next::Again
+        } else {
+            Next::At(now.mono.plus(SWEEP_EVERY))
+        }
+    }
+}
+
 /// Looks through the tenants page by page for one that is being deleted, and removes it step by step.
 struct Removal {
     app: Arc<App>,
@@ -125,10 +161,15 @@ impl Removal {
     }
 
     fn remove(&mut self, id: TenantId) -> Result<Next, BackgroundError> {
+        // The catalog's rows go last: as long as they are there, the rest is found again.
+        if !self.app.kept.remove_tenant_step(id)? {
+            return Ok(Next::Again);
+        }
         let removal = self.app.background("tenant.remove", move |catalog| {
             catalog.tenant_remove_step(id, CATALOG_ROWS_MAX)
         })?;
         if removal.finished {
+            self.app.cache.forget_tenant(id);
             tracing::info!(tenant = %id, "what a deleted tenant left is removed");
             (self.found, self.after) = (None, None);
         }
@@ -147,5 +188,35 @@ impl Worker for Removal {
             None => self.look(),
         };
         after(now, "tenant-removal", result, |next| next)
+    }
+}
+
+/// Removes the rows of kept entries and of locks that have ended, and goes round.
+struct KeptEnded {
+    app: Arc<App>,
+    from: Vec<u8>,
+}
+
+impl KeptEnded {
+    fn round(&mut self) -> Result<bool, BackgroundError> {
+        if self.from.is_empty() && self.app.kept.remove_ended_locks(KEPT_STEP_ROWS)? {
+            return Ok(true);
+        }
+        let next = self.app.kept.remove_ended_step(std::mem::take(&mut self.from))?;
+        self.from = next.unwrap_or_default();
+        Ok(!self.from.is_empty())
+    }
+}
+
+impl Worker for KeptEnded {
+    fn name(&self) -> &'static str {
+        "kept-ended"
+    }
+
+    fn step(&mut self, now: Now) -> Next {
+        let round = self.round();
+        after(now, "kept-ended", round, |more| {
+            if more { Next::Again } else { Next::At(now.mono.plus(ENDED_EVERY)) }
+        })
     }
 }

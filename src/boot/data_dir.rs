@@ -5,6 +5,7 @@
 //!   format           "holdfast-data 1\n"                              written once, by the first start
 //!   lock             "running pid 4711\n" | "stopped 2026-11-20T12:00:00.000Z\n"    flock held while open
 //!   *.redb *.sqlite  0600                                             made by the engines
+//!   cache.snapshot   0600                                             of an end in order, until the next start
 //! ```
 //!
 //! **Opening**, in this order, so that a refusal leaves everything as it was: the folder (made if it

@@ -21,3 +21,4 @@ pub mod tls;
 mod logs;
 mod notify;
 mod reload;
+mod snapshot;

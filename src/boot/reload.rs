@@ -11,11 +11,14 @@ use super::logs::LogLevel;
 use super::settings;
 use super::tls;
 use crate::app::outside::{Reload, ReloadRefused, Reloaded, SettingChange};
-use crate::app::{App, Settings};
+use crate::app::{App, CacheSettings, Settings};
+use crate::base::amount::Amount;
+use crate::base::limits::{CACHE_BUDGET_BYTES_MIN, CACHE_SHARE_BYTES_MIN};
 use crate::config::{self, Change, Config, Loaded};
 use crate::http::accept::Tls;
 use crate::http::host::Hosts;
 use crate::http::{self, Edge};
+use crate::io::memory::Memory;
 
 /// How a setting that is not there is told.
 const NOTHING: &str = "(none)";
@@ -36,8 +39,31 @@ pub(super) struct Reloader {
 }
 
 /// The application's part of the settings.
-pub(super) fn app_settings(config: &Config) -> Settings {
-    Settings { tiers: config.tiers.clone() }
+pub(super) fn app_settings(config: &Config, memory: Memory) -> Settings {
+    Settings { tiers: config.tiers.clone(), cache: cache_settings(&config.cache, memory.bytes) }
+}
+
+/// The cache's part: parts of `memory` become bytes, and parts of a budget, too.
+fn cache_settings(cache: &config::Cache, memory: u64) -> CacheSettings {
+    // A part of little is little; less than this is no cache.
+    let budget = |amount: Amount| amount.of(memory).max(CACHE_BUDGET_BYTES_MIN);
+    let (ordinary, kept) = (budget(cache.budget), budget(cache.kept_budget));
+    let namespaces = cache.namespaces.iter();
+    let caps = namespaces.clone().filter_map(|(name, settings)| {
+        let whole = if settings.keep { kept } else { ordinary };
+        let cap = settings.share.of(whole).max(CACHE_SHARE_BYTES_MIN);
+        (cap < whole).then(|| (name.clone(), cap))
+    });
+    let kept_names = namespaces.clone().filter(|(_, settings)| settings.keep);
+    CacheSettings {
+        enabled: cache.enabled,
+        budget: ordinary,
+        kept_budget: kept,
+        caps: caps.collect(),
+        kept: kept_names.map(|(name, _)| name.clone()).collect(),
+        classes: cache.classes.clone(),
+        snapshot: cache.snapshot,
+    }
 }
 
 /// The interface's part of the settings.
@@ -98,11 +124,13 @@ impl Reload for Reloader {
         let changes = config::differences(&current, &new);
         let since_start = config::differences(&self.started, &new);
         *self.tls.write() = acceptor;
-        self.app.set_settings(app_settings(&new.config));
+        let mut config = new.config.clone();
+        // What is kept, and the name we listen on, which is part of the hosts, change with a restart only.
+        config.cache.keep_as(&self.started.config.cache);
+        config.server.listen = self.started.config.server.listen.clone();
+        // Whoever changed the limit of the service wants the cache to follow.
+        self.app.set_settings(app_settings(&config, Memory::of_process()));
         if let Some(edge) = self.edge.get().and_then(Weak::upgrade) {
-            // The name we listen on is part of the hosts, and changes with a restart only.
-            let mut config = new.config.clone();
-            config.server.listen = self.started.config.server.listen.clone();
             edge.set_settings(http_settings(&config));
         }
         self.level.set(new.config.log.level);
@@ -119,5 +147,52 @@ impl Reload for Reloader {
             tracing::warn!(key = change.key, to = change.to, "setting needs a restart");
         }
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cache_settings;
+    use crate::base::limits::{CACHE_BUDGET_BYTES_MIN, CACHE_SHARE_BYTES_MIN};
+    use crate::base::name::Namespace;
+    use crate::config::{Cache, Environment, Sources, load};
+    use std::collections::BTreeSet;
+
+    fn cache(text: &str) -> Cache {
+        let environment = Environment::default();
+        let file = Some(("/h.toml".into(), text.to_owned()));
+        load(&Sources { flags: Vec::new(), environment: &environment, file }).unwrap().config.cache
+    }
+
+    fn name(text: &str) -> Namespace {
+        Namespace::parse(text).unwrap()
+    }
+
+    #[test]
+    fn parts_of_the_memory_become_bytes() {
+        let settings = cache_settings(&cache(""), 1000 << 20);
+        assert_eq!((settings.budget, settings.kept_budget), (250 << 20, 100 << 20));
+        assert!(settings.enabled && !settings.snapshot && settings.classes.len() == 10);
+        assert!(settings.caps.is_empty() && settings.kept.is_empty());
+        let little = cache_settings(&cache(""), 0);
+        assert_eq!(little.budget, CACHE_BUDGET_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_share_is_one_of_the_budget_that_the_namespace_belongs_to() {
+        let text = "[cache]\nbudget = '400MiB'\nkept_budget = '50MiB'\n\
+                    [cache.namespace.a]\nshare = '10%'\n\
+                    [cache.namespace.b]\nshare = '10%'\nkeep = true\n\
+                    [cache.namespace.c]\nshare = '1GiB'\n\
+                    [cache.namespace.d]\nshare = '0.01%'\nkeep = true\n";
+        let settings = cache_settings(&cache(text), 1000 << 20);
+        let caps = [
+            (name("a"), 40 << 20),
+            (name("b"), 5 << 20),
+            // More than there is, is no cap; and less than this would hold nothing.
+            (name("d"), CACHE_SHARE_BYTES_MIN),
+        ];
+        assert_eq!(settings.caps, caps.into());
+        assert_eq!(settings.kept, BTreeSet::from([name("b"), name("d")]));
     }
 }

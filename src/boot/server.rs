@@ -18,31 +18,41 @@ use super::logs;
 use super::notify::Notifier;
 use super::reload::{Reloader, app_settings, http_settings};
 use super::settings::Settings;
+use super::snapshot;
 use super::tls;
 use crate::app::directory::Directory;
+use crate::app::kept::{self, Kept, TenantMax};
 use crate::app::outside::Reload;
 use crate::app::slow::{Case, Kind, SLOW_STORAGE, SlowLog};
 use crate::app::tokens::{AdminError, AdminToken};
 use crate::app::{self, App, Author, workers};
-use crate::base::limits::{DESCRIPTORS_RESERVED, DRAIN_MAX, POOL_QUEUE_MAX, WRITE_DEADLINE};
+use crate::base::limits::{
+    DESCRIPTORS_RESERVED, DRAIN_MAX, POOL_QUEUE_MAX, WRITE_DEADLINE, engine_cache_bytes,
+};
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
+use crate::cache::space::Cache;
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, Loaded, Problems};
 use crate::exec;
 use crate::exec::keeper::{self, Keeper, OnSlow, StartError, Task};
 use crate::exec::pool::Pool;
 use crate::exec::worker::{HireError, Workers};
-use crate::exec::writer::Effect;
+use crate::exec::writer::{self, Effect};
 use crate::http::accept::{Server, Tls};
 use crate::http::routes::ROUTES;
 use crate::http::{self, Edge};
 use crate::io::entropy::SystemEntropy;
 use crate::io::machine::SystemProbe;
+use crate::io::memory::{Memory, Source};
 use crate::io::run_file::{RUN_FILE, RunFile};
+use crate::store::Engine;
+use crate::store::redb::Redb;
 
 /// The catalog's file in the data directory.
 pub const CATALOG_FILE: &str = "catalog.sqlite";
+/// The file of kept namespaces and locks.
+pub const KEPT_FILE: &str = "kept.redb";
 /// Threads of the runtime, whatever the machine has.
 const RUNTIME_THREADS_MAX: usize = 8;
 /// A store that is stopped finishes what waits within this time.
@@ -73,6 +83,14 @@ pub enum Error {
         why: String,
         /// Whether a restart cannot help.
         hopeless: bool,
+    },
+    /// What is kept cannot be opened.
+    #[error("{} cannot be opened: {why}; look at the disk (dmesg, df -h); if the file is damaged, put back your last copy of the data directory", path.display())]
+    Kept {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        why: String,
     },
     /// The administrator's token could not be made.
     #[error("the first start could not be finished: {0}")]
@@ -123,6 +141,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Catalog { hopeless: false, .. }
+            | Error::Kept { .. }
             | Error::DataDir(data_dir::Error::Io { .. })
             | Error::Admin(_)
             | Error::StoreFailed { .. } => EXIT_STORAGE,
@@ -203,16 +222,39 @@ fn open_app(
     let keeper = open_catalog(data_dir, clock, failed, &slow, &directory)?;
     let pool = Pool::start(exec::cores(), POOL_QUEUE_MAX, Arc::clone(clock));
     let pool = pool.map_err(|source| Error::Io { what: "start the CPU pool", source })?;
+    let memory = memory();
+    let settings = app_settings(config, memory);
+    let (base, kept) = (clock.mono(), settings.cache.kept.clone());
+    let cache = Cache::new(SystemEntropy.seed(), base, settings.cache.space(), kept);
+    let cache = Arc::new(cache);
+    let max = kept::tenant_max(Arc::clone(&directory), settings.tiers.clone());
+    let kept = open_kept(data_dir, (clock, failed), (&cache, max), memory.bytes)?;
+    let tenants = kept::tenant_max(Arc::clone(&directory), settings.tiers.clone());
+    snapshot::load(&cache, &settings.cache, data_dir, &**clock, &*tenants);
     Ok(Arc::new(App::new(app::Parts {
         clock: Arc::clone(clock),
         directory,
         keeper,
         pool,
         slow,
-        settings: app_settings(config),
+        cache,
+        kept,
+        settings,
         entropy: Box::new(SystemEntropy),
         probe: Box::new(SystemProbe::new(data_dir.path())),
     })))
+}
+
+/// What the process may use, told in the log.
+fn memory() -> Memory {
+    let memory = Memory::of_process();
+    let mib = memory.bytes >> 20;
+    if memory.source == Source::Unknown {
+        tracing::warn!(mib, "nothing says how much memory there is; this is a guess");
+    } else {
+        tracing::info!(mib, source = ?memory.source, "memory that may be used");
+    }
+    memory
 }
 
 fn open_catalog(
@@ -257,6 +299,30 @@ fn open_catalog(
         Ok(Err(failure)) => Err(error(failure)),
         Err(failure) => Err(Error::Catalog { path, why: failure.to_string(), hopeless: false }),
     }
+}
+
+/// Opens kept namespaces and locks, and reads them into memory.
+fn open_kept(
+    data_dir: &DataDir,
+    (clock, failed): (&Arc<dyn Clock>, &Arc<Notify>),
+    (cache, tenant_max): (&Arc<Cache>, TenantMax),
+    memory_bytes: u64,
+) -> Result<Arc<Kept>, Error> {
+    let path = data_dir.file(KEPT_FILE);
+    let (its, failed) = (path.clone(), Arc::clone(failed));
+    let cache_bytes = engine_cache_bytes(memory_bytes);
+    let opener = Box::new(move |opening| {
+        let engine = Redb::open(&its, cache_bytes, opening)?;
+        Ok(Box::new(engine) as Box<dyn Engine>)
+    });
+    let kept = Kept::start(kept::Parts {
+        clock: Arc::clone(clock),
+        cache: Arc::clone(cache),
+        tenant_max,
+        opener,
+        options: writer::Options::new("kept", Box::new(move || failed.notify_one())),
+    });
+    kept.map_err(|error| Error::Kept { path, why: with_causes(&error) })
 }
 
 fn admin_token(
@@ -429,7 +495,7 @@ impl Run {
         if let Err(error) = self.app.store_uses() {
             tracing::warn!(%error, "the last uses of tokens were not noted");
         }
-        let figures = self.app.keeper().figures();
+        let (catalog, kept) = (self.app.keeper().figures(), self.app.kept().writer().figures());
         let in_order = self.app.stop(STOP_WITHIN);
         let ours = opened.ours.iter().cloned().chain([self.data_dir.file(RUN_FILE)]);
         for path in ours {
@@ -438,10 +504,16 @@ impl Run {
             }
         }
         if let End::StoreFailed = end {
-            let why = figures.last_failure.unwrap_or_default();
-            return Err(Error::StoreFailed { name: figures.name, why });
+            let (name, why) = if kept.state == writer::State::Failed {
+                (kept.name, kept.last_failure)
+            } else {
+                (catalog.name, catalog.last_failure)
+            };
+            return Err(Error::StoreFailed { name, why: why.unwrap_or_default() });
         }
         if in_order {
+            let settings = self.app.settings();
+            snapshot::save(self.app.cache(), &settings.cache, &self.data_dir, &*self.clock);
             self.data_dir.close_in_order(self.clock.now().wall)?;
         }
         tracing::info!(in_order, "ended");

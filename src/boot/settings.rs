@@ -9,6 +9,7 @@ use crate::config::{
     self, Environment, Error, FileText, Files, Key, Loaded, Origin, Permissions, Problem, Problems,
     Sources,
 };
+use crate::io::memory::Memory;
 
 /// Where the package puts the file; read when it is there and no other is named.
 pub const PACKAGED_FILE: &str = "/etc/holdfast/holdfast.toml";
@@ -57,7 +58,8 @@ impl Settings {
         let file = self.find()?;
         let path = file.as_ref().map(|(path, _)| path.clone());
         let sources = Sources { flags: self.flags.clone(), environment: &self.environment, file };
-        let loaded = config::load(&sources)?;
+        let mut loaded = config::load(&sources)?;
+        loaded.warnings.extend(loaded.config.cache.warning(Memory::of_process().bytes));
         self.check_key_file(&loaded)?;
         Ok((loaded, path))
     }

@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgGroup, Command};
 
 use crate::config::KEYS;
 
@@ -32,7 +32,8 @@ fn tenant() -> Arg {
 
 /// A flag for every setting that has one; `--data-dir` is an option of all commands.
 fn settings() -> impl Iterator<Item = Arg> {
-    let keys = KEYS.iter().filter(|key| !key.is_tiers() && key.full("") != "server.data_dir");
+    let keys =
+        KEYS.iter().filter(|key| key.family().is_none() && key.full("") != "server.data_dir");
     keys.map(|key| {
         let name = key.flag().trim_start_matches('-').to_owned();
         let help = key.doc.replace('\n', " ");
@@ -57,7 +58,7 @@ pub fn command() -> Command {
             option("token-file", "FILE", "A file that holds the token; - is standard input")
                 .global(true),
         ])
-        .subcommands([serve(), status(), token(), tenants(), config(), reload()])
+        .subcommands([serve(), status(), cache(), lock(), token(), tenants(), config(), reload()])
         .subcommands([openapi(), completions(), man()])
 }
 
@@ -120,6 +121,139 @@ fn tenants() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([set, list, delete])
+}
+
+fn many(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    option(name, value, help).action(ArgAction::Append)
+}
+
+fn namespace() -> Arg {
+    word("namespace", "NAMESPACE", "The namespace")
+}
+
+fn key() -> Arg {
+    word("key", "KEY", "The key")
+}
+
+fn ttl() -> Arg {
+    option("ttl", "TIME", "How long it is fresh: 30s, 5m, 1h, or class:NAME; for ever without it")
+}
+
+fn stale() -> Arg {
+    option("stale", "TIME", "How long after that it is served as stale")
+}
+
+fn tags() -> Arg {
+    many("tags", "TAG,TAG", "What it can be forgotten by; can be given again").value_delimiter(',')
+}
+
+fn cache() -> Command {
+    let get = Command::new("get").about("Print a value; ends with 1 when there is none").args([
+        namespace(),
+        key(),
+        option("out", "FILE", "Write it to this file"),
+        tenant(),
+    ]);
+    let conditions = PossibleValuesParser::new(["absent", "present"]);
+    let put = Command::new("put").about("Put a value").args([
+        namespace(),
+        key(),
+        Arg::new("value")
+            .value_name("VALUE")
+            .allow_hyphen_values(true)
+            .help("The value; standard input for -, or without it"),
+        ttl(),
+        stale(),
+        tags(),
+        option("type", "TYPE", "What it is, such as application/json"),
+        option("if", "CONDITION", "Only when nothing is there, or only when something is")
+            .value_parser(conditions),
+        tenant(),
+    ]);
+    let delete = Command::new("delete")
+        .about("Remove a value; ends with 1 when there is none")
+        .args([namespace(), key(), tenant()]);
+    let stats = Command::new("stats").about("What namespaces hold and have seen").args([
+        Arg::new("namespace").value_name("NAMESPACE").help("This one; all of them without it"),
+        tenant(),
+        json(),
+    ]);
+    Command::new("cache")
+        .about("Read, write, forget and warm the cache")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([get, put, delete, forget(), stats, warm()])
+}
+
+fn forget() -> Command {
+    let what = ["key", "tag", "prefix", "pattern", "all"];
+    Command::new("forget")
+        .about("Forget entries, and say how many that were")
+        .args([
+            namespace(),
+            many("key", "KEY", "This key; can be given again"),
+            many("tag", "TAG", "What has this tag; can be given again"),
+            option("prefix", "TEXT", "What begins with this"),
+            option(
+                "pattern",
+                "GLOB",
+                "What matches: * is any text, ? a character, [a-z] one of these",
+            ),
+            flag("all", "Everything"),
+            flag("dry-run", "Only count them"),
+            tenant(),
+            json(),
+        ])
+        .group(ArgGroup::new("what").args(what).required(true))
+}
+
+fn warm() -> Command {
+    // The same name as that of all commands, so that both are understood here.
+    let url =
+        many("url", "URL", "A page of the app to call, that fills the cache; can be given again");
+    Command::new("warm")
+        .about("Fill the cache from a file, or by calling pages of the app")
+        .long_about(
+            "Fill the cache from a file, or by calling pages of the app\n\n\
+             Each line of the file is an object: {\"key\",\"value\",\"encoding\"?,\"ttl\"?,\"stale\"?,\
+             \"tags\"?,\"content_type\"?,\"namespace\"?}. With --url and no file the pages are called, \
+             without any token of ours.",
+        )
+        .override_usage(
+            "holdfast cache warm [OPTIONS] <NAMESPACE> <FILE.ndjson|->\n       \
+             holdfast cache warm --url <URL>...",
+        )
+        .args([
+            Arg::new("what")
+                .value_name("NAMESPACE FILE")
+                .num_args(0..)
+                .help("The namespace, and the file with the entries; - is standard input"),
+            url,
+            option("ttl", "TIME", "The ttl of lines that have none: 5m, or class:NAME"),
+            option("jitter", "PERCENT", "Shorten each ttl by chance, by up to this part of it: 10%"),
+            option("timeout", "TIME", "How long a page may take").default_value("30s"),
+            tenant(),
+            flag("all", "For every tenant").conflicts_with("tenant"),
+            json(),
+        ])
+}
+
+fn lock() -> Command {
+    let list = Command::new("list").about("The locks that are held").args([tenant(), json()]);
+    let release = Command::new("release")
+        .about("Let a lock go")
+        .args([
+            word("name", "NAME", "The lock"),
+            option("owner", "OWNER", "Who holds it"),
+            flag("force", "Whoever holds it; for administrators"),
+            tenant(),
+        ])
+        .group(ArgGroup::new("who").args(["owner", "force"]).required(true));
+    Command::new("lock")
+        .about("List and release locks")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([list, release])
 }
 
 fn config() -> Command {

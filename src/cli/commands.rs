@@ -13,20 +13,23 @@ use crate::http::openapi;
 use crate::http::routes::ROUTES;
 use crate::io::client::{Json, encoded, object};
 
-fn text<'a>(arguments: &'a ArgMatches, name: &str) -> &'a str {
+/// An argument that is there.
+pub(super) fn text<'a>(arguments: &'a ArgMatches, name: &str) -> &'a str {
     arguments.get_one::<String>(name).expect("BUG: the parser asks for it")
 }
 
-fn maybe(arguments: &ArgMatches, name: &str) -> Json {
+/// An argument, or null.
+pub(super) fn maybe(arguments: &ArgMatches, name: &str) -> Json {
     arguments.get_one::<String>(name).map_or(Json::Null, |text| Json::from(text.as_str()))
 }
 
-fn print_json(value: &Json) {
+/// Prints what the API gave.
+pub(super) fn print_json(value: &Json) {
     println!("{value:#}");
 }
 
 /// A member as a cell; nothing for null.
-fn cell(value: &Json) -> String {
+pub(super) fn cell(value: &Json) -> String {
     match value {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.clone(),
@@ -35,7 +38,8 @@ fn cell(value: &Json) -> String {
     }
 }
 
-fn rows(items: &[Json], columns: &[&str]) -> Vec<Vec<String>> {
+/// The members of each item as cells.
+pub(super) fn rows(items: &[Json], columns: &[&str]) -> Vec<Vec<String>> {
     items.iter().map(|item| columns.iter().map(|column| cell(&item[*column])).collect()).collect()
 }
 

@@ -11,11 +11,15 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to people is its task")]
 
 mod arguments;
+mod cache;
 mod commands;
 mod config;
 mod failure;
+mod locks;
+pub mod memory;
 mod session;
 mod table;
+mod warm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,6 +65,8 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("reload", arguments)) => commands::reload(arguments),
         Some(("token", arguments)) => commands::token(arguments),
         Some(("tenant", arguments)) => commands::tenant(arguments),
+        Some(("cache", arguments)) => cache::cache(arguments),
+        Some(("lock", arguments)) => locks::lock(arguments),
         Some(("config", arguments)) => config::config(arguments),
         Some(("openapi", _)) => commands::openapi(),
         Some(("completions", arguments)) => commands::completions(arguments),
@@ -70,6 +76,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn serve(arguments: &ArgMatches) -> Result<(), Failure> {
+    memory::start_again_with_settings();
     let origin = session::origin(arguments);
     let wishes = boot::server::Wishes { new_admin_token: arguments.get_flag("new-admin-token") };
     boot::server::serve(origin, wishes)

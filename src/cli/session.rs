@@ -11,7 +11,7 @@ use crate::base::token::TOKEN_BYTES_MAX;
 use crate::boot::first_start::ADMIN_TOKEN_FILE;
 use crate::boot::settings::Settings;
 use crate::config::{Environment, KEYS};
-use crate::io::client::{Answer, Client, Json, Target, encoded};
+use crate::io::client::{Answer, Body, Client, Json, RawAnswer, Target, encoded};
 use crate::io::run_file::{RUN_FILE, RunFile};
 
 /// What is not an option of the command is not given.
@@ -22,7 +22,7 @@ fn option(arguments: &ArgMatches, name: &str) -> Option<String> {
 /// Where settings come from, for these arguments.
 pub(super) fn origin(arguments: &ArgMatches) -> Settings {
     let mut flags = Vec::new();
-    for key in KEYS.iter().filter(|key| !key.is_tiers()) {
+    for key in KEYS.iter().filter(|key| key.family().is_none()) {
         if let Some(value) = option(arguments, key.flag().trim_start_matches('-')) {
             flags.push((key, value));
         }
@@ -75,6 +75,34 @@ impl Session {
     pub(super) fn look(&self, path: &str) -> Result<Option<Answer>, Failure> {
         let answer = self.0.request("GET", path, None)?;
         if answer.status == 404 { Ok(None) } else { succeeded(answer).map(Some) }
+    }
+
+    /// Asks for another tenant.
+    pub(super) fn for_tenant(&self, tenant: &str) -> Session {
+        Session(self.0.for_tenant(tenant))
+    }
+
+    /// Sends a body, and takes the answer as it is.
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Body>,
+    ) -> Result<RawAnswer, Failure> {
+        Ok(self.0.send(method, path, body)?)
+    }
+
+    /// The failure that such an answer is.
+    pub(super) fn failure(&self, answer: RawAnswer) -> Failure {
+        match self.0.read(answer) {
+            Ok(answer) => Failure::from_answer(&answer),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// What such an answer says.
+    pub(super) fn read(&self, answer: RawAnswer) -> Result<Answer, Failure> {
+        Ok(self.0.read(answer)?)
     }
 
     /// Every item of a list, page by page.

@@ -3,6 +3,7 @@
 use std::path::{Component, Path};
 
 use super::environment::{CREDENTIALS, Environment};
+use super::keys::Family;
 use super::kind::Draft;
 use super::load::Permissions;
 use super::problem::{Error, Origin, Problem, Problems};
@@ -10,14 +11,18 @@ use super::problem::{Error, Origin, Problem, Problems};
 /// What is wrong with settings that are right each by itself.
 pub(super) struct Found {
     /// The key whose origin is shown.
-    pub(super) key: &'static str,
+    pub(super) key: String,
     /// The keys it depends on: if one of them was refused, nothing can be said.
-    pub(super) depends_on: &'static [&'static str],
+    pub(super) depends_on: Vec<String>,
     pub(super) error: Error,
 }
 
 const CERT: &str = "tls.cert_file";
 const KEY: &str = "tls.key_file";
+
+fn keys(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
 
 /// Every check across keys.
 pub(super) fn across(draft: &Draft) -> Vec<Found> {
@@ -29,13 +34,19 @@ pub(super) fn across(draft: &Draft) -> Vec<Found> {
     };
     if let Some((given, missing)) = half {
         let error = Error::HalfOfTls { given, missing };
-        found.push(Found { key: given, depends_on: &[CERT, KEY], error });
+        found.push(Found { key: given.to_owned(), depends_on: keys(&[CERT, KEY]), error });
     }
     let encrypted = draft.cert_file.is_some() || draft.key_file.is_some(); // half of it is told above
     if !draft.server.listen.is_loopback() && !encrypted && !draft.server.behind_tls_proxy {
         let error = Error::ListenNeedsTls { listen: draft.server.listen.clone() };
-        let depends_on = &["server.listen", "server.behind_tls_proxy", CERT, KEY];
-        found.push(Found { key: "server.listen", depends_on, error });
+        let depends_on = keys(&["server.listen", "server.behind_tls_proxy", CERT, KEY]);
+        found.push(Found { key: "server.listen".to_owned(), depends_on, error });
+    }
+    for (class, _) in draft.cache.classes.iter().filter(|(_, class)| class.ttl.is_none()) {
+        let section = Family::Class.named(class);
+        let depends_on = vec![format!("{section}.ttl")];
+        let error = Error::ClassWithoutTtl { class: class.clone() };
+        found.push(Found { key: section, depends_on, error });
     }
     found
 }

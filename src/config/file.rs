@@ -8,12 +8,11 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::depth::too_deep;
-use super::keys::{self, SECTIONS, STANDARD, TIER};
+use super::keys::{self, Family, SECTIONS};
 use super::kind::{Given, shown, type_of};
 use super::load::Loader;
 use super::problem::{Error, Origin, Problem};
-use crate::base::limits::{CONFIG_FILE_BYTES_MAX, TIERS_MAX};
-use crate::base::name::TenantName;
+use crate::base::limits::CONFIG_FILE_BYTES_MAX;
 
 /// The file's text, and where its lines end.
 pub(super) struct FileReader<'f> {
@@ -33,8 +32,8 @@ struct Place<'p> {
     section: &'static str,
     /// As in the file.
     written: &'p str,
-    /// The tier, or nothing.
-    tier: &'p str,
+    /// The name of the tier, namespace or class, or nothing.
+    name: &'p str,
 }
 
 impl<'f> FileReader<'f> {
@@ -99,11 +98,12 @@ impl<'f> FileReader<'f> {
         value: &Spanned<DeValue<'_>>,
     ) {
         let written: &str = name.get_ref();
-        if written == "tier" {
-            self.tiers(loader, name, value);
+        if let Some(family) = Family::within(written) {
+            self.family(loader, family, name, value);
             return;
         }
-        let Some(section) = SECTIONS.iter().find(|s| s.name == written && s.name != TIER) else {
+        let plain = |name| Family::of(name).is_none();
+        let Some(section) = SECTIONS.iter().find(|s| s.name == written && plain(s.name)) else {
             loader.refuse_with(|| {
                 let near = keys::near_section(written);
                 let error = Error::UnknownSection { name: shown(written), near };
@@ -112,58 +112,59 @@ impl<'f> FileReader<'f> {
             return;
         };
         if let Some(table) = self.table(loader, written, name, value) {
-            self.keys(loader, Place { section: section.name, written, tier: "" }, table);
+            self.keys(loader, Place { section: section.name, written, name: "" }, table);
         }
     }
 
-    fn tiers(
+    /// A table of sections that have names.
+    fn family(
         &self,
         loader: &mut Loader<'_>,
+        family: Family,
         name: &Spanned<DeString<'_>>,
         value: &Spanned<DeValue<'_>>,
     ) {
-        let Some(tiers) = self.table(loader, TIER, name, value) else { return };
-        for (name, value) in tiers {
-            if !value.get_ref().is_table() && keys::find(TIER, name.get_ref()).is_some() {
-                let near = Some(format!("tier.{STANDARD}.{}", name.get_ref()));
-                let error = Error::UnknownKey { name: format!("tier.{}", name.get_ref()), near };
+        let section = family.section();
+        let Some(sections) = self.table(loader, section, name, value) else { return };
+        for (name, value) in sections {
+            let written: &str = name.get_ref();
+            if !value.get_ref().is_table() && keys::find(section, written).is_some() {
+                let usual = family.shipped().first().map_or("", |usual| *usual);
+                let near = Some(format!("{}.{written}", family.named(usual)));
+                let error = Error::UnknownKey { name: family.named(written), near };
                 loader.refuse(self.origin(name), error);
                 continue;
             }
-            let tier = match TenantName::parse(name.get_ref()) {
-                Ok(tier) => tier,
-                Err(mut bad) => {
-                    bad.what = "tier";
-                    loader.refuse_with(|| Problem {
-                        origin: self.origin(name),
-                        error: Error::BadTier(bad),
-                    });
-                    continue;
-                }
-            };
-            if !loader.begin_tier(tier.as_str()) {
-                loader.refuse(self.origin(name), Error::TooManyTiers { most: TIERS_MAX });
+            if let Err(bad) = family.check(written) {
+                let error = || Error::BadName { family, bad };
+                loader.refuse_with(|| Problem { origin: self.origin(name), error: error() });
+                continue;
+            }
+            let full = family.named(written);
+            let Some(table) = self.table(loader, &full, name, value) else { continue };
+            if !loader.begin(family, written, self.origin(name)) {
+                loader.refuse(self.origin(name), Error::TooMany { family });
                 return;
             }
-            let written = format!("tier.{tier}");
-            if let Some(table) = self.table(loader, &written, name, value) {
-                let place = Place { section: TIER, written: &written, tier: tier.as_str() };
-                self.keys(loader, place, table);
-            }
+            self.keys(loader, Place { section, written: &full, name: written }, table);
         }
     }
 
     fn keys(&self, loader: &mut Loader<'_>, place: Place<'_>, table: &DeTable<'_>) {
         for (name, value) in table {
+            let below = format!("{}.{}", place.written, shown(name.get_ref()));
+            if let Some(family) = Family::within(&below) {
+                self.family(loader, family, name, value);
+                continue;
+            }
             match keys::find(place.section, name.get_ref()) {
                 Some(key) => {
                     let given = Given::Toml(value.get_ref());
-                    loader.take(key, place.tier, given, self.origin(name));
+                    loader.take(key, place.name, given, self.origin(name));
                 }
                 None => loader.refuse_with(|| {
                     let near = keys::near_key(place.section, place.written, name.get_ref());
-                    let name_shown = format!("{}.{}", place.written, shown(name.get_ref()));
-                    let error = Error::UnknownKey { name: name_shown, near };
+                    let error = Error::UnknownKey { name: below, near };
                     Problem { origin: self.origin(name), error }
                 }),
             }

@@ -5,7 +5,11 @@ use std::fmt;
 use super::environment::Environment;
 use super::kind::{Context, Draft, Given, Kind};
 use super::nearest::nearest;
-use crate::base::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN};
+use crate::base::limits::{
+    CACHE_BUDGET_BYTES_MIN, CLASSES_MAX, CONFIG_NAMESPACES_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN,
+    TIERS_MAX,
+};
+use crate::base::name::{BadName, Namespace, TenantName};
 use crate::base::quota::Quota;
 
 /// A part of the file with a name.
@@ -19,7 +23,7 @@ pub struct Section {
 
 /// A setting.
 pub struct Key {
-    /// The section that it stands in; `tier.<name>` stands for one section per tier.
+    /// The section that it stands in; `tier.<name>` stands for one section per tier, and so on.
     pub section: &'static str,
     /// Its name there.
     pub name: &'static str,
@@ -36,13 +40,135 @@ pub struct Key {
     pub(super) kind: Kind,
 }
 
-/// The section that there is one of per tier.
-pub(super) const TIER: &str = "tier.<name>";
+/// Sections of which there is one per name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// What a tenant may have.
+    Tier,
+    /// A namespace of the cache.
+    Namespace,
+    /// How long values of the cache are served.
+    Class,
+}
+
 /// The tier that exists without being configured.
 pub(super) const STANDARD: &str = "standard";
 
+/// What stands for the name in the table.
+const NAME: &str = "<name>";
+const TIER: &str = "tier.<name>";
+const NAMESPACE: &str = "cache.namespace.<name>";
+const CLASS: &str = "cache.class.<name>";
+
+/// The classes that exist without being configured: name, ttl, stale window.
+pub(super) const CLASSES: [(&str, &str, &str); 10] = [
+    ("dashboard", "1m", "4m"),
+    ("uptime", "5m", "0s"),
+    ("trend", "10m", "0s"),
+    ("summary", "1h", "0s"),
+    ("tier_limits", "1h", "0s"),
+    ("packages", "15m", "0s"),
+    ("gateways", "30m", "0s"),
+    ("permissions", "1h", "0s"),
+    ("device_status", "2m", "0s"),
+    ("tenant", "10m", "0s"),
+];
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Family; 3] = [Family::Tier, Family::Namespace, Family::Class];
+
+    /// Its section in the table.
+    pub(super) const fn section(self) -> &'static str {
+        match self {
+            Family::Tier => TIER,
+            Family::Namespace => NAMESPACE,
+            Family::Class => CLASS,
+        }
+    }
+
+    /// What stands before the name, with the point between them.
+    fn prefix(self) -> &'static str {
+        self.section().strip_suffix(NAME).expect("BUG: a family's section ends with the name")
+    }
+
+    /// What there is one of per name.
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Family::Tier => "tier",
+            Family::Namespace => "namespace",
+            Family::Class => "class",
+        }
+    }
+
+    /// Several of them.
+    pub(super) const fn plural(self) -> &'static str {
+        match self {
+            Family::Tier => "tiers",
+            Family::Namespace => "namespaces",
+            Family::Class => "classes",
+        }
+    }
+
+    /// So many there may be.
+    pub(super) const fn most(self) -> usize {
+        match self {
+            Family::Tier => TIERS_MAX,
+            Family::Namespace => CONFIG_NAMESPACES_MAX,
+            Family::Class => CLASSES_MAX,
+        }
+    }
+
+    /// A name that makes sense.
+    pub(super) const fn example(self) -> &'static str {
+        match self {
+            Family::Tier => "small",
+            Family::Namespace => "sessions",
+            Family::Class => "menu",
+        }
+    }
+
+    /// The names in the shipped file.
+    pub(super) fn shipped(self) -> Vec<&'static str> {
+        match self {
+            Family::Tier => vec![STANDARD],
+            Family::Namespace => vec![self.example()],
+            Family::Class => CLASSES.iter().map(|(name, _, _)| *name).collect(),
+        }
+    }
+
+    /// Checks a name.
+    pub(super) fn check(self, name: &str) -> Result<(), BadName> {
+        let checked = match self {
+            Family::Tier | Family::Class => TenantName::parse(name).map(drop),
+            Family::Namespace => Namespace::parse(name).map(drop),
+        };
+        checked.map_err(|bad| BadName { what: self.what(), ..bad })
+    }
+
+    /// Its section with this name.
+    pub(super) fn named(self, name: &str) -> String {
+        format!("{}{name}", self.prefix())
+    }
+
+    /// The family whose sections stand in the table `written`: `tier`, `cache.namespace`.
+    pub(super) fn within(written: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.prefix().strip_suffix('.') == Some(written))
+    }
+
+    /// The family to which the section of the table belongs.
+    pub(super) fn of(section: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.section() == section)
+    }
+
+    /// The family of which `written` is a section: `tier.small`.
+    fn of_written(written: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| written.starts_with(family.prefix()))
+    }
+}
+
 /// Every section, in the order of the shipped file.
-pub const SECTIONS: [Section; 4] = [
+pub const SECTIONS: [Section; 7] = [
     Section { name: "server", doc: "How the server is reached, and where it keeps things." },
     Section {
         name: "tls",
@@ -54,11 +180,26 @@ pub const SECTIONS: [Section; 4] = [
         doc: "What a tenant may have. Tenants are in the tier \"standard\" unless they are put into\n\
               another; [tier.small] makes one named small. -1 is unlimited.",
     },
+    Section {
+        name: "cache",
+        doc: "The cache. What the process may use is the memory of the machine, or the limit that\n\
+              systemd or a container gives it.",
+    },
+    Section {
+        name: NAMESPACE,
+        doc: "A namespace of the cache, of each tenant. All of them exist without being named here;\n\
+              [cache.namespace.sessions] is for the one named sessions.",
+    },
+    Section {
+        name: CLASS,
+        doc: "How long values are served whose ttl is given as class:NAME. These are built in, and can\n\
+              be changed; [cache.class.menu] makes another one named menu, which needs a ttl.",
+    },
     Section { name: "log", doc: "What is logged, and how." },
 ];
 
 /// Every setting, in the order of the shipped file.
-pub const KEYS: [Key; 18] = [
+pub const KEYS: [Key; 26] = [
     Key {
         section: "server",
         name: "data_dir",
@@ -165,6 +306,99 @@ pub const KEYS: [Key; 18] = [
     quota(Quota::Monitors, "Monitors.", "50"),
     quota(Quota::Tokens, "Tokens.", "20"),
     Key {
+        section: "cache",
+        name: "enabled",
+        environment: Some("HOLDFAST_CACHE_ENABLED"),
+        default: "true",
+        live: true,
+        doc: "Say false to cache nothing: every read misses, and who asks computes. Kept namespaces\n\
+              and locks go on.",
+        example: "false",
+        kind: Kind::Truth(|d| &mut d.cache.enabled),
+    },
+    Key {
+        section: "cache",
+        name: "budget",
+        environment: Some("HOLDFAST_CACHE_BUDGET"),
+        default: "25%",
+        live: true,
+        doc: "The most memory for entries that may be evicted: bytes (64MiB, 2GiB), or a part of what\n\
+              the process may use.",
+        example: "256MiB",
+        kind: Kind::Amount {
+            place: |d| &mut d.cache.budget,
+            least: CACHE_BUDGET_BYTES_MIN,
+            why: "for no cache at all: cache.enabled = false",
+        },
+    },
+    Key {
+        section: "cache",
+        name: "kept_budget",
+        environment: Some("HOLDFAST_CACHE_KEPT_BUDGET"),
+        default: "10%",
+        live: true,
+        doc: "The most memory for entries of kept namespaces, which are never evicted: what does not\n\
+              fit is refused.",
+        example: "128MiB",
+        kind: Kind::Amount {
+            place: |d| &mut d.cache.kept_budget,
+            least: CACHE_BUDGET_BYTES_MIN,
+            why: "what nobody keeps takes no memory",
+        },
+    },
+    Key {
+        section: "cache",
+        name: "snapshot",
+        environment: Some("HOLDFAST_CACHE_SNAPSHOT"),
+        default: "false",
+        live: true,
+        doc: "Say true to store what may be evicted, too, when the server ends in order, and to load\n\
+              it at the next start. Kept namespaces need no snapshot.",
+        example: "true",
+        kind: Kind::Truth(|d| &mut d.cache.snapshot),
+    },
+    Key {
+        section: NAMESPACE,
+        name: "keep",
+        environment: None,
+        default: "false",
+        live: false,
+        doc: "Say true to have each write on disk before it is answered, and nothing evicted: for\n\
+              sessions and whatever else must not be forgotten.",
+        example: "true",
+        kind: Kind::NamespaceKeep,
+    },
+    Key {
+        section: NAMESPACE,
+        name: "share",
+        environment: None,
+        default: "100%",
+        live: true,
+        doc: "The most that it may hold for one tenant: bytes, or a part of the budget.",
+        example: "20%",
+        kind: Kind::NamespaceShare,
+    },
+    Key {
+        section: CLASS,
+        name: "ttl",
+        environment: None,
+        default: "",
+        live: true,
+        doc: "For so long a value is fresh.",
+        example: "5m",
+        kind: Kind::ClassTtl,
+    },
+    Key {
+        section: CLASS,
+        name: "stale",
+        environment: None,
+        default: "0s",
+        live: true,
+        doc: "For so long after that it is served as stale, while one of those who ask computes it anew.",
+        example: "1h",
+        kind: Kind::ClassStale,
+    },
+    Key {
         section: "log",
         name: "level",
         environment: Some("HOLDFAST_LOG_LEVEL"),
@@ -205,18 +439,27 @@ impl Key {
         self.kind.expects()
     }
 
-    /// `section.name`, in the tier named `tier` if it stands in one.
-    /// Its name with its section; of a tier, that of the tier named `tier`.
-    pub fn full(&self, tier: &str) -> String {
-        match self.section {
-            TIER => format!("tier.{tier}.{}", self.name),
-            section => format!("{section}.{}", self.name),
+    /// Its name with its section; of a family, that of the section named `name`.
+    pub fn full(&self, name: &str) -> String {
+        match self.family() {
+            Some(family) => format!("{}.{}", family.named(name), self.name),
+            None => format!("{}.{}", self.section, self.name),
         }
     }
 
-    /// Whether there is one of it per tier; it has no variable and no flag.
-    pub fn is_tiers(&self) -> bool {
-        self.section == TIER
+    /// The family it belongs to: there is one of it per name, and it has no variable and no flag.
+    pub fn family(&self) -> Option<Family> {
+        Family::of(self.section)
+    }
+
+    /// What counts if nobody says anything, in the section named `name` if it belongs to a family.
+    pub(super) fn default_in(&self, name: &str) -> &'static str {
+        let class = CLASSES.iter().find(|(class, _, _)| self.section == CLASS && *class == name);
+        match (class, &self.kind) {
+            (Some((_, ttl, _)), Kind::ClassTtl) => ttl,
+            (Some((_, _, stale)), Kind::ClassStale) => stale,
+            _ => self.default,
+        }
     }
 
     /// How the flag is written that sets it: the variable's name in small letters.
@@ -228,7 +471,7 @@ impl Key {
     /// `text`, spelled as in a variable, in TOML. Relative paths stay as they are.
     pub(super) fn in_toml(&self, text: &str) -> String {
         let (mut draft, environment) = (Draft::blank(), Environment::default());
-        let context = Context { tier: STANDARD, folder: None, environment: &environment };
+        let context = Context { name: STANDARD, folder: None, environment: &environment };
         let stored = self.kind.store(&mut draft, context, Given::Plain(text));
         stored.unwrap_or_else(|wrong| panic!("BUG: {} cannot be {text}: {wrong:?}", self.name));
         self.kind.show(&mut draft, STANDARD)
@@ -258,14 +501,15 @@ pub(super) fn sections() -> String {
     SECTIONS.map(|section| format!("[{}]", section.name)).join(", ")
 }
 
+/// The section of the table to which `written` belongs: `tier.<name>` for `tier.small`, and for `tier`.
+pub(super) fn section_of(written: &str) -> &str {
+    let family = Family::within(written).or_else(|| Family::of_written(written));
+    family.map_or(written, |family| family.section())
+}
+
 /// The keys of the section in which `full`, that is no key, stands; for messages.
 pub(super) fn neighbours(full: &str) -> String {
-    let section = match full.rsplit_once('.') {
-        Some(("tier", _)) => TIER,
-        Some((section, _)) if section.starts_with("tier.") => TIER,
-        Some((section, _)) => section,
-        None => "",
-    };
+    let section = section_of(full.rsplit_once('.').map_or("", |(section, _)| section));
     let names: Vec<&str> = keys_of(section).map(|key| key.name).collect();
     format!("the keys of [{section}] are {}", names.join(", "))
 }
@@ -275,6 +519,11 @@ pub(super) fn neighbours(full: &str) -> String {
 pub(super) fn near_key(section: &str, written: &str, name: &str) -> Option<String> {
     if let Some(near) = nearest(name, keys_of(section).map(|key| key.name)) {
         return Some(format!("{written}.{near}"));
+    }
+    let within = |family: &Family| family.prefix().strip_prefix(written)?.strip_prefix('.');
+    let words = Family::ALL.iter().filter_map(within).map(|word| word.trim_end_matches('.'));
+    if let Some(near) = nearest(name, words) {
+        return Some(format!("[{written}.{near}.{NAME}]"));
     }
     KEYS.iter().find(|key| key.name == name).map(|key| format!("{}.{name}", key.section))
 }

@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::address::{Listen, parse_host};
 use super::environment::{CREDENTIALS, Environment};
 use super::nearest::nearest;
-use super::{Format, Level, Log, Server};
-use crate::base::limits::{HOSTS_MAX, SOCKET_PATH_BYTES_MAX};
+use super::{Format, Level, Log, NamespaceSettings, Server};
+use crate::base::amount::Amount;
+use crate::base::human::{format_duration, parse_duration};
+use crate::base::limits::{CACHE_SHARE_BYTES_MIN, CACHE_TTL_MAX, HOSTS_MAX, SOCKET_PATH_BYTES_MAX};
 use crate::base::quota::{ALLOWANCE_MAX, Allowance, Quota, Quotas};
 
 /// A configuration while it is being filled.
@@ -23,7 +26,26 @@ pub(super) struct Draft {
     pub(super) cert_file: Option<PathBuf>,
     pub(super) key_file: Option<PathBuf>,
     pub(super) tiers: BTreeMap<String, Quotas>,
+    pub(super) cache: CacheDraft,
     pub(super) log: Log,
+}
+
+/// The part of the cache.
+#[derive(Debug)]
+pub(super) struct CacheDraft {
+    pub(super) enabled: bool,
+    pub(super) budget: Amount,
+    pub(super) kept_budget: Amount,
+    pub(super) snapshot: bool,
+    pub(super) namespaces: BTreeMap<String, NamespaceSettings>,
+    pub(super) classes: BTreeMap<String, ClassDraft>,
+}
+
+/// A class, perhaps without its ttl.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClassDraft {
+    pub(super) ttl: Option<Duration>,
+    pub(super) stale: Duration,
 }
 
 impl Draft {
@@ -42,8 +64,24 @@ impl Draft {
             cert_file: None,
             key_file: None,
             tiers: BTreeMap::new(),
+            cache: CacheDraft {
+                enabled: false,
+                budget: Amount::WHOLE,
+                kept_budget: Amount::WHOLE,
+                snapshot: false,
+                namespaces: BTreeMap::new(),
+                classes: BTreeMap::new(),
+            },
             log: Log { level: Level::Info, format: Format::Text },
         }
+    }
+
+    fn namespace(&mut self, name: &str) -> &mut NamespaceSettings {
+        self.cache.namespaces.entry(name.to_owned()).or_default()
+    }
+
+    fn class(&mut self, name: &str) -> &mut ClassDraft {
+        self.cache.classes.entry(name.to_owned()).or_default()
     }
 }
 
@@ -62,6 +100,11 @@ pub(super) enum Kind {
     Level(Place<Level>),
     Format(Place<Format>),
     Quota(Quota),
+    Amount { place: Place<Amount>, least: u64, why: &'static str },
+    NamespaceKeep,
+    NamespaceShare,
+    ClassTtl,
+    ClassStale,
 }
 
 /// A value as a source gives it.
@@ -76,8 +119,8 @@ pub(super) enum Given<'g> {
 /// What a value depends on besides itself.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'c> {
-    /// The tier that is being read, or nothing.
-    pub(super) tier: &'c str,
+    /// The name of the tier, namespace or class that is being read, or nothing.
+    pub(super) name: &'c str,
     /// Where relative paths start, if not at the working directory.
     pub(super) folder: Option<&'c Path>,
     pub(super) environment: &'c Environment,
@@ -104,11 +147,15 @@ impl Kind {
             Kind::Socket(_) => "the path of a socket".to_owned(),
             Kind::Listen(_) => "an address with a port".to_owned(),
             Kind::Hosts(_) => "a list of host names".to_owned(),
-            Kind::Truth(_) => "true or false".to_owned(),
+            Kind::Truth(_) | Kind::NamespaceKeep => "true or false".to_owned(),
             Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
             Kind::Level(_) => format!("one of {}", Level::ALL.map(Level::as_str).join(", ")),
             Kind::Format(_) => format!("one of {}", Format::ALL.map(Format::as_str).join(", ")),
             Kind::Quota(_) => "a whole number, where -1 is unlimited".to_owned(),
+            Kind::Amount { .. } | Kind::NamespaceShare => {
+                "an amount of memory or a percentage".to_owned()
+            }
+            Kind::ClassTtl | Kind::ClassStale => "a length of time".to_owned(),
         }
     }
 
@@ -134,14 +181,31 @@ impl Kind {
             Kind::Format(place) => *place(d) = word(given, &Format::ALL.map(|f| (f.as_str(), f)))?,
             Kind::Quota(quota) => {
                 let allowance = allowance(given)?;
-                d.tiers.entry(cx.tier.to_owned()).or_default().set(*quota, Some(allowance));
+                d.tiers.entry(cx.name.to_owned()).or_default().set(*quota, Some(allowance));
+            }
+            Kind::Amount { place, least, why } => *place(d) = amount(given, *least, why)?,
+            Kind::NamespaceKeep => {
+                let keep = given.truth()?;
+                d.namespace(cx.name).keep = keep;
+            }
+            Kind::NamespaceShare => {
+                let share = amount(given, CACHE_SHARE_BYTES_MIN, "less than that holds nothing")?;
+                d.namespace(cx.name).share = share;
+            }
+            Kind::ClassTtl => {
+                let ttl = ttl(given)?;
+                d.class(cx.name).ttl = ttl;
+            }
+            Kind::ClassStale => {
+                let stale = duration(given)?;
+                d.class(cx.name).stale = stale;
             }
         }
         Ok(())
     }
 
     /// The value in the draft, as TOML.
-    pub(super) fn show(&self, d: &mut Draft, tier: &str) -> String {
+    pub(super) fn show(&self, d: &mut Draft, name: &str) -> String {
         let path = |path: &Path| toml_text(&path.display().to_string());
         match self {
             Kind::Folder(place) => path(place(d)),
@@ -158,9 +222,17 @@ impl Kind {
             Kind::Level(place) => toml_text(place(d).as_str()),
             Kind::Format(place) => toml_text(place(d).as_str()),
             Kind::Quota(quota) => {
-                let allowance = d.tiers.get(tier).and_then(|quotas| quotas.get(*quota));
+                let allowance = d.tiers.get(name).and_then(|quotas| quotas.get(*quota));
                 allowance.unwrap_or(Allowance::Unlimited).number().to_string()
             }
+            Kind::Amount { place, .. } => toml_text(&place(d).to_string()),
+            Kind::NamespaceKeep => d.namespace(name).keep.to_string(),
+            Kind::NamespaceShare => toml_text(&d.namespace(name).share.to_string()),
+            Kind::ClassTtl => {
+                let ttl = d.class(name).ttl.map(format_duration);
+                toml_text(&ttl.unwrap_or_default())
+            }
+            Kind::ClassStale => toml_text(&format_duration(d.class(name).stale)),
         }
     }
 }
@@ -171,6 +243,15 @@ impl<'g> Given<'g> {
             Given::Plain(text) => Ok(text),
             Given::Toml(DeValue::String(text)) => Ok(text),
             Given::Toml(other) => Err(Wrong::Type(type_of(other))),
+        }
+    }
+
+    /// A text, or a number as it is written.
+    fn text_or_number(self) -> Result<&'g str, Wrong> {
+        match self {
+            Given::Toml(DeValue::Integer(number)) if number.radix() == 10 => Ok(number.as_str()),
+            Given::Toml(DeValue::Float(number)) => Ok(number.as_str()),
+            other => other.text(),
         }
     }
 
@@ -278,6 +359,44 @@ fn allowance(given: Given<'_>) -> Result<Allowance, Wrong> {
         value: number.to_string(),
         why: format!("a quota is a whole number from 0 to {ALLOWANCE_MAX}, or -1 for unlimited"),
     })
+}
+
+/// An amount that is not less than `least` bytes, or else `why`.
+fn amount(given: Given<'_>, least: u64, why: &str) -> Result<Amount, Wrong> {
+    let text = given.text_or_number()?;
+    let amount = Amount::parse(text).map_err(|bad| wrong(text, bad.to_string()))?;
+    match amount {
+        Amount::Bytes(bytes @ 1..=100) => {
+            Err(wrong(text, format!("these are {bytes} bytes; did you mean \"{bytes}%\"?")))
+        }
+        Amount::Bytes(bytes) if bytes < least => {
+            let least = Amount::Bytes(least);
+            Err(wrong(text, format!("it is at least {least}; {why}")))
+        }
+        Amount::Bytes(_) | Amount::Percent(_) => Ok(amount),
+    }
+}
+
+fn duration(given: Given<'_>) -> Result<Duration, Wrong> {
+    let text = given.text_or_number()?;
+    let duration = parse_duration(text).map_err(|bad| wrong(text, bad.to_string()))?;
+    if CACHE_TTL_MAX < duration {
+        let most = format_duration(CACHE_TTL_MAX);
+        return Err(wrong(text, format!("in the cache a duration is at most {most}")));
+    }
+    Ok(duration)
+}
+
+/// Nothing, or something above zero.
+fn ttl(given: Given<'_>) -> Result<Option<Duration>, Wrong> {
+    if let Ok("") = given.text() {
+        return Ok(None);
+    }
+    let ttl = duration(given)?;
+    if ttl.is_zero() {
+        return Err(wrong("0", "a ttl is at least a millisecond"));
+    }
+    Ok(Some(ttl))
 }
 
 /// One of a few words.

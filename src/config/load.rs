@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use super::checks;
 use super::environment::{CONFIG, Environment};
 use super::file::FileReader;
-use super::keys::{KEYS, Key, SECTIONS, STANDARD, TIER, keys_of};
-use super::kind::{Context, Draft, Given, Wrong};
+use super::keys::{CLASSES, Family, KEYS, Key, SECTIONS, STANDARD, keys_of};
+use super::kind::{CacheDraft, Context, Draft, Given, Wrong};
 use super::loaded::{Effective, Loaded};
 use super::problem::{Error, Origin, Problem, Problems};
 use super::shipped::example;
-use super::{Config, Tls};
-use crate::base::limits::{CONFIG_FILE_BYTES_MAX, TIERS_MAX};
+use super::{Cache, Config, Tls};
+use crate::base::limits::CONFIG_FILE_BYTES_MAX;
+use crate::base::name::Namespace;
+use crate::cache::entry::Life;
 
 /// Who reads files for us.
 pub trait Files {
@@ -44,7 +46,7 @@ pub struct Permissions {
 /// All that settings come from.
 #[derive(Clone, Debug)]
 pub struct Sources<'a> {
-    /// What the command line says: a key that is no tier's, and the value as in a variable.
+    /// What the command line says: a key of no family, and the value as in a variable.
     pub flags: Vec<(&'static Key, String)>,
     /// The environment.
     pub environment: &'a Environment,
@@ -110,26 +112,36 @@ impl<'a> Loader<'a> {
             problems: Problems::none_yet(),
             refused: BTreeSet::new(),
         };
-        for key in &KEYS {
-            loader.set_default(key, STANDARD);
+        for key in KEYS.iter().filter(|key| key.family().is_none()) {
+            loader.set_default(key, "");
+        }
+        loader.set_defaults(Family::Tier, STANDARD);
+        for (class, _, _) in CLASSES {
+            loader.set_defaults(Family::Class, class);
         }
         loader
     }
 
-    fn set_default(&mut self, key: &Key, tier: &str) {
-        let context = Context { tier, folder: None, environment: self.environment };
-        let stored = key.kind.store(&mut self.draft, context, Given::Plain(key.default));
+    fn set_default(&mut self, key: &Key, name: &str) {
+        let context = Context { name, folder: None, environment: self.environment };
+        let stored = key.kind.store(&mut self.draft, context, Given::Plain(key.default_in(name)));
         stored.unwrap_or_else(|wrong| panic!("BUG: the default of {key:?} is wrong: {wrong:?}"));
     }
 
+    fn set_defaults(&mut self, family: Family, name: &str) {
+        for key in keys_of(family.section()) {
+            self.set_default(key, name);
+        }
+    }
+
     /// Takes a value from `origin`, or notes what is wrong with it.
-    pub(super) fn take(&mut self, key: &Key, tier: &str, given: Given<'_>, origin: Origin) {
+    pub(super) fn take(&mut self, key: &Key, name: &str, given: Given<'_>, origin: Origin) {
         let folder = match &origin {
             Origin::File { path, .. } => path.parent(),
             Origin::Default | Origin::Environment { .. } | Origin::Flag { .. } => None,
         };
-        let context = Context { tier, folder, environment: self.environment };
-        let full = key.full(tier);
+        let context = Context { name, folder, environment: self.environment };
+        let full = key.full(name);
         match key.kind.store(&mut self.draft, context, given) {
             Ok(()) => drop(self.origins.insert(full, origin)),
             Err(wrong) => {
@@ -149,18 +161,34 @@ impl<'a> Loader<'a> {
         self.problems.push(problem);
     }
 
-    /// Makes the tier exist, with its defaults; false if there are too many.
-    pub(super) fn begin_tier(&mut self, tier: &str) -> bool {
-        if self.draft.tiers.contains_key(tier) {
-            return true;
+    /// Makes a section of the family exist, with its defaults; false if there are too many.
+    pub(super) fn begin(&mut self, family: Family, name: &str, origin: Origin) -> bool {
+        let draft = &self.draft;
+        let (known, count) = match family {
+            Family::Tier => (draft.tiers.contains_key(name), draft.tiers.len()),
+            Family::Namespace => {
+                let namespaces = &draft.cache.namespaces;
+                (namespaces.contains_key(name), namespaces.len())
+            }
+            Family::Class => (draft.cache.classes.contains_key(name), draft.cache.classes.len()),
+        };
+        if !known {
+            if family.most() <= count {
+                return false;
+            }
+            self.set_defaults(family, name);
         }
-        if TIERS_MAX <= self.draft.tiers.len() {
-            return false;
-        }
-        for key in keys_of(TIER) {
-            self.set_default(key, tier);
-        }
+        self.origins.insert(family.named(name), origin);
         true
+    }
+
+    /// The names of the sections of a family.
+    fn names(&self, family: Family) -> Vec<String> {
+        match family {
+            Family::Tier => self.draft.tiers.keys().cloned().collect(),
+            Family::Namespace => self.draft.cache.namespaces.keys().cloned().collect(),
+            Family::Class => self.draft.cache.classes.keys().cloned().collect(),
+        }
     }
 
     fn variables(&mut self) {
@@ -178,14 +206,14 @@ impl<'a> Loader<'a> {
     }
 
     fn flag(&mut self, key: &'static Key, text: &str) {
-        assert!(!key.is_tiers(), "BUG: there is no flag for a tier");
+        assert!(key.family().is_none(), "BUG: a family has no flags");
         self.take(key, "", Given::Plain(text), Origin::Flag { name: key.flag() });
     }
 
     fn check_across(&mut self) {
         for found in checks::across(&self.draft) {
-            if !found.depends_on.iter().any(|&key| self.refused.contains(key)) {
-                let origin = self.origins.get(found.key).cloned().unwrap_or(Origin::Default);
+            if !found.depends_on.iter().any(|key| self.refused.contains(key)) {
+                let origin = self.origins.get(&found.key).cloned().unwrap_or(Origin::Default);
                 self.refuse(origin, found.error);
             }
         }
@@ -203,7 +231,13 @@ impl<'a> Loader<'a> {
             (Some(cert_file), Some(key_file)) => Some(Tls { cert_file, key_file }),
             _ => None, // half of it was refused
         };
-        let config = Config { server: draft.server, tls, tiers: draft.tiers, log: draft.log };
+        let config = Config {
+            server: draft.server,
+            tls,
+            tiers: draft.tiers,
+            cache: finish_cache(&draft.cache),
+            log: draft.log,
+        };
         Ok(Loaded { config, values, warnings })
     }
 
@@ -211,20 +245,37 @@ impl<'a> Loader<'a> {
     fn values(&mut self) -> Vec<Effective> {
         let mut values = Vec::new();
         for section in SECTIONS {
-            let tiers: Vec<String> = match section.name {
-                TIER => self.draft.tiers.keys().cloned().collect(),
-                _ => vec![String::new()],
+            let names = match Family::of(section.name) {
+                Some(family) => self.names(family),
+                None => vec![String::new()],
             };
-            for tier in tiers {
+            for name in names {
                 for key in keys_of(section.name) {
-                    let full = key.full(&tier);
+                    let full = key.full(&name);
                     let origin = self.origins.remove(&full).unwrap_or(Origin::Default);
-                    let value = key.kind.show(&mut self.draft, &tier);
+                    let value = key.kind.show(&mut self.draft, &name);
                     values.push(Effective { key: full, value, origin });
                 }
             }
         }
         values
+    }
+}
+
+/// What was checked while it was read.
+fn finish_cache(draft: &CacheDraft) -> Cache {
+    let namespace = |name: &str| Namespace::parse(name).expect("BUG: a section's name is checked");
+    let namespaces = draft.namespaces.iter().map(|(name, settings)| (namespace(name), *settings));
+    let life = |ttl, stale| Life::new(ttl, stale).expect("BUG: a class is checked");
+    let classes = draft.classes.iter();
+    let classes = classes.map(|(name, class)| (name.clone(), life(class.ttl, class.stale)));
+    Cache {
+        enabled: draft.enabled,
+        budget: draft.budget,
+        kept_budget: draft.kept_budget,
+        snapshot: draft.snapshot,
+        namespaces: namespaces.collect(),
+        classes: classes.collect(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The settings as they were loaded: what counts, where it came from, and what a new load changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
-use super::keys::{self, TIER};
+use super::keys::{self, Family, Key};
 use super::problem::Origin;
 
 /// A configuration and where it came from.
@@ -33,9 +33,9 @@ pub struct Effective {
 pub struct Change {
     /// The key, with its section.
     pub key: String,
-    /// The old value; none if its tier is new.
+    /// The old value; none if its tier or class is new.
     pub from: Option<String>,
-    /// The new value; none if its tier is gone.
+    /// The new value; none if its tier or class is gone.
     pub to: Option<String>,
     /// Whether a reload applies it. The others count from the next start on.
     pub live: bool,
@@ -47,30 +47,30 @@ pub fn differences(old: &Loaded, new: &Loaded) -> Vec<Change> {
         loaded.values.iter().map(|value| (value.key.as_str(), value.value.as_str())).collect()
     }
     let (old, new) = (by_key(old), by_key(new));
-    let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
-    let mut changes: Vec<Change> = gone.map(|(key, from)| change(key, Some(from), None)).collect();
-    for (key, to) in &new {
-        let from = old.get(key).copied();
-        if from != Some(to) {
-            changes.push(change(key, from, Some(to)));
+    let all: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    let mut changes = Vec::new();
+    for key in all {
+        let side = |side: &BTreeMap<&str, &str>| match side.get(key) {
+            Some(value) => Some((*value).to_owned()),
+            None => unsaid(key),
+        };
+        let (from, to) = (side(&old), side(&new));
+        if from != to {
+            changes.push(Change { key: key.to_owned(), from, to, live: key_of(key).live });
         }
     }
-    changes.sort_by(|a, b| a.key.cmp(&b.key));
     changes
 }
 
-fn change(key: &str, from: Option<&str>, to: Option<&str>) -> Change {
-    Change {
-        key: key.to_owned(),
-        from: from.map(str::to_owned),
-        to: to.map(str::to_owned),
-        live: is_live(key),
-    }
+/// What counts for a key whose section is not there. Tiers and classes do not exist then; namespaces do.
+fn unsaid(full: &str) -> Option<String> {
+    let key = key_of(full);
+    let exists = key.family() == Some(Family::Namespace);
+    exists.then(|| key.in_toml(key.default))
 }
 
-/// Whether a reload applies a change of the key, which exists.
-fn is_live(full: &str) -> bool {
+/// The key of that name, which exists.
+fn key_of(full: &str) -> &'static Key {
     let (section, name) = full.rsplit_once('.').expect("BUG: a key has a section");
-    let section = if section.starts_with("tier.") { TIER } else { section };
-    keys::find(section, name).expect("BUG: the key is in the table").live
+    keys::find(keys::section_of(section), name).expect("BUG: the key is in the table")
 }

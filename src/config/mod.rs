@@ -36,7 +36,7 @@ mod shipped;
 pub use address::{BadListen, Listen};
 pub use checks::check_secret_file;
 pub use environment::Environment;
-pub use keys::{KEYS, Key, SECTIONS, Section};
+pub use keys::{Family, KEYS, Key, SECTIONS, Section};
 pub use load::{FileText, Files, Permissions, Sources, find, load};
 pub use loaded::{Change, Effective, Loaded, differences};
 pub use problem::{Error, Origin, Problem, Problems};
@@ -45,7 +45,11 @@ pub use shipped::{markdown_table, shipped};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::base::amount::Amount;
+use crate::base::limits::CACHE_BUDGETS_PERCENT_MAX;
+use crate::base::name::Namespace;
 use crate::base::quota::Quotas;
+use crate::cache::entry::Life;
 
 /// Every setting, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// What tenants may have, by the name of their tier. There is always one named `standard`.
     pub tiers: BTreeMap<String, Quotas>,
+    /// The cache.
+    pub cache: Cache,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -87,6 +93,67 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// The private key, in PEM. To be checked with [`check_secret_file`].
     pub key_file: PathBuf,
+}
+
+/// The cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Whether anything is cached; kept namespaces and locks do not depend on it.
+    pub enabled: bool,
+    /// For entries that may be evicted; a part is one of what the process may use.
+    pub budget: Amount,
+    /// For entries that are never evicted; a part is one of what the process may use.
+    pub kept_budget: Amount,
+    /// Whether what may be evicted is stored at an end in order.
+    pub snapshot: bool,
+    /// The namespaces about which something is said. The others are as the default of this.
+    pub namespaces: BTreeMap<Namespace, NamespaceSettings>,
+    /// How long values of a class are served: those that are built in, and others. Each has a ttl.
+    pub classes: BTreeMap<String, Life>,
+}
+
+/// A namespace of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceSettings {
+    /// Whether it is on disk and never evicted.
+    pub keep: bool,
+    /// The most that it may hold for one tenant; a part is one of the budget it belongs to.
+    pub share: Amount,
+}
+
+impl Default for NamespaceSettings {
+    fn default() -> NamespaceSettings {
+        NamespaceSettings { keep: false, share: Amount::WHOLE }
+    }
+}
+
+impl Cache {
+    /// Keeps what `started` keeps, and nothing else: that changes with a restart only.
+    pub fn keep_as(&mut self, started: &Cache) {
+        for settings in self.namespaces.values_mut() {
+            settings.keep = false;
+        }
+        for (name, _) in started.namespaces.iter().filter(|(_, settings)| settings.keep) {
+            self.namespaces.entry(name.clone()).or_default().keep = true;
+        }
+    }
+
+    /// What to say when the budgets leave too little of `memory` to everything else.
+    pub fn warning(&self, memory: u64) -> Option<String> {
+        let ordinary = if self.enabled { self.budget.of(memory) } else { 0 };
+        let both = ordinary.saturating_add(self.kept_budget.of(memory));
+        let most = u128::from(memory) * u128::from(CACHE_BUDGETS_PERCENT_MAX) / 100;
+        let mib = |bytes: u64| bytes >> 20;
+        (most < u128::from(both)).then(|| {
+            format!(
+                "cache.budget and cache.kept_budget are {} MiB together, more than \
+                 {CACHE_BUDGETS_PERCENT_MAX} % of the {} MiB that the process may use: it may be \
+                 ended for want of memory",
+                mib(both),
+                mib(memory)
+            )
+        })
+    }
 }
 
 /// What is logged, and how.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::address::Listen;
 use super::environment::{CONFIG, CREDENTIALS};
+use super::keys::Family;
 use crate::base::limits::{CONFIG_DEPTH_MAX, CONFIG_FILE_BYTES_MAX, PROBLEMS_MAX};
 use crate::base::name::BadName;
 
@@ -119,14 +120,25 @@ pub enum Error {
         /// How to write it there.
         example: String,
     },
-    /// A tier's name breaks the rules of names.
-    #[error("{0}")]
-    BadTier(BadName),
-    /// More tiers than there may be.
-    #[error("there are more than {most} tiers")]
-    TooManyTiers {
-        /// So many may be.
-        most: usize,
+    /// The name of a tier, a namespace or a class breaks the rules of names.
+    #[error("{bad}")]
+    BadName {
+        /// What was to be named.
+        family: Family,
+        /// What is wrong.
+        bad: BadName,
+    },
+    /// More sections of a family than there may be.
+    #[error("there are more than {} {}", family.most(), family.plural())]
+    TooMany {
+        /// Of what.
+        family: Family,
+    },
+    /// A class that is not built in says nothing of its ttl.
+    #[error("the class {class} has no ttl")]
+    ClassWithoutTtl {
+        /// Its name.
+        class: String,
     },
     /// Others could connect, and nothing encrypts.
     #[error(
@@ -198,8 +210,13 @@ impl Error {
             Error::NotASection { .. } => "not_a_section",
             Error::WrongType { .. } => "wrong_type",
             Error::WrongValue { .. } => "wrong_value",
-            Error::BadTier(_) => "invalid_tier",
-            Error::TooManyTiers { .. } => "too_many_tiers",
+            Error::BadName { family: Family::Tier, .. } => "invalid_tier",
+            Error::BadName { family: Family::Namespace, .. } => "invalid_namespace",
+            Error::BadName { family: Family::Class, .. } => "invalid_class",
+            Error::TooMany { family: Family::Tier } => "too_many_tiers",
+            Error::TooMany { family: Family::Namespace } => "too_many_namespaces",
+            Error::TooMany { family: Family::Class } => "too_many_classes",
+            Error::ClassWithoutTtl { .. } => "class_without_ttl",
             Error::ListenNeedsTls { .. } => "listen_needs_tls",
             Error::HalfOfTls { .. } => "tls_incomplete",
             Error::TlsUnusable { .. } => "tls_unusable",
@@ -237,8 +254,21 @@ impl Error {
             Error::WrongType { example, .. } | Error::WrongValue { example, .. } => {
                 format!("write: {example}")
             }
-            Error::BadTier(_) => "write for example: [tier.small]".to_owned(),
-            Error::TooManyTiers { .. } => "give several tenants the same tier".to_owned(),
+            Error::BadName { family, .. } => {
+                format!("write for example: [{}]", family.named(family.example()))
+            }
+            Error::TooMany { family: Family::Tier } => {
+                "give several tenants the same tier".to_owned()
+            }
+            Error::TooMany { family: Family::Namespace } => {
+                "name those alone that are kept or have a share".to_owned()
+            }
+            Error::TooMany { family: Family::Class } => {
+                "give several kinds of values the same class".to_owned()
+            }
+            Error::ClassWithoutTtl { class } => {
+                format!("write below [{}]: ttl = \"5m\"", Family::Class.named(class))
+            }
             Error::ListenNeedsTls { listen } => ways_out(listen),
             Error::HalfOfTls { missing, given } => {
                 format!("set {missing} as well, or remove {given}")

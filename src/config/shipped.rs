@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, Key, SECTIONS, STANDARD, TIER, keys_of};
+use super::keys::{Family, KEYS, Key, SECTIONS, STANDARD, keys_of};
 
 const HEAD: &str = "\
 # The settings of Holdfast. An empty file is a good start: everything has a default.
@@ -25,19 +25,35 @@ pub fn shipped(overrides: &[(&str, &str)]) -> String {
     for section in SECTIONS {
         out.push('\n');
         comment(&mut out, section.doc);
-        let name = if section.name == TIER { "tier.standard" } else { section.name };
-        line(&mut out, format_args!("[{name}]"));
-        for key in keys_of(section.name) {
-            out.push('\n');
-            setting(&mut out, key, overrides);
+        let family = Family::of(section.name);
+        let names = family.map_or_else(|| vec![""], Family::shipped);
+        for (index, name) in names.into_iter().enumerate() {
+            let written = family.map_or_else(|| section.name.to_owned(), |f| f.named(name));
+            if index != 0 {
+                out.push('\n');
+            }
+            line(&mut out, format_args!("[{written}]"));
+            for key in keys_of(section.name) {
+                match index {
+                    0 => {
+                        out.push('\n');
+                        comment(&mut out, key.doc);
+                        setting(&mut out, key, name, overrides);
+                    }
+                    // What it means stands at the first.
+                    _ => line(
+                        &mut out,
+                        format_args!("#{} = {}", key.name, key.in_toml(key.default_in(name))),
+                    ),
+                }
+            }
         }
     }
     out
 }
 
-fn setting(out: &mut String, key: &Key, overrides: &[(&str, &str)]) {
-    comment(out, key.doc);
-    let default = key.in_toml(key.default);
+fn setting(out: &mut String, key: &Key, section: &str, overrides: &[(&str, &str)]) {
+    let default = key.in_toml(key.default_in(section));
     let name = key.name;
     if matches!(default.as_str(), "\"\"" | "[]") {
         line(out, format_args!("# Example: {name} = {}", key.in_toml(key.example)));
@@ -48,7 +64,7 @@ fn setting(out: &mut String, key: &Key, overrides: &[(&str, &str)]) {
     if !key.live {
         line(out, format_args!("# A change counts from the next start on."));
     }
-    match overrides.iter().find(|(full, _)| *full == key.full(STANDARD)) {
+    match overrides.iter().find(|(full, _)| *full == key.full(section)) {
         Some((_, text)) => line(out, format_args!("{name} = {}", key.in_toml(text))),
         None => line(out, format_args!("#{name} = {default}")),
     }

@@ -9,7 +9,12 @@ use expect_test::{Expect, expect, expect_file};
 
 use super::load::{FileText, Files, Permissions, Sources};
 use super::*;
-use crate::base::limits::{CONFIG_FILE_BYTES_MAX, CONNECTIONS_MAX, HOSTS_MAX, TIERS_MAX};
+use crate::base::amount::Amount;
+use crate::base::limits::{
+    CLASSES_MAX, CONFIG_FILE_BYTES_MAX, CONFIG_NAMESPACES_MAX, CONNECTIONS_MAX, HOSTS_MAX,
+    TIERS_MAX,
+};
+use crate::base::name::Namespace;
 use crate::base::quota::{Allowance, Quota};
 use crate::base::rng::Rng;
 use crate::testing::seeds;
@@ -87,6 +92,30 @@ fn an_empty_file_and_no_file_give_the_defaults() {
         tier.standard.series = -1
         tier.standard.monitors = -1
         tier.standard.tokens = -1
+        cache.enabled = true
+        cache.budget = "25%"
+        cache.kept_budget = "10%"
+        cache.snapshot = false
+        cache.class.dashboard.ttl = "1m"
+        cache.class.dashboard.stale = "4m"
+        cache.class.device_status.ttl = "2m"
+        cache.class.device_status.stale = "0s"
+        cache.class.gateways.ttl = "30m"
+        cache.class.gateways.stale = "0s"
+        cache.class.packages.ttl = "15m"
+        cache.class.packages.stale = "0s"
+        cache.class.permissions.ttl = "1h"
+        cache.class.permissions.stale = "0s"
+        cache.class.summary.ttl = "1h"
+        cache.class.summary.stale = "0s"
+        cache.class.tenant.ttl = "10m"
+        cache.class.tenant.stale = "0s"
+        cache.class.tier_limits.ttl = "1h"
+        cache.class.tier_limits.stale = "0s"
+        cache.class.trend.ttl = "10m"
+        cache.class.trend.stale = "0s"
+        cache.class.uptime.ttl = "5m"
+        cache.class.uptime.stale = "0s"
         log.level = "info"
         log.format = "text"
     "#]]
@@ -178,14 +207,15 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
 }
 
 #[test]
-fn every_setting_but_those_of_tiers_has_a_variable_of_its_own() {
+fn every_setting_but_those_of_families_has_a_variable_of_its_own() {
     const SHORT: [&str; 3] = ["server.data_dir", "server.listen", "server.socket"];
     for key in &KEYS {
         let full = format!("{}.{}", key.section, key.name);
         let word = if SHORT.contains(&full.as_str()) { key.name } else { &full };
         let name = format!("HOLDFAST_{}", word.to_uppercase().replace('.', "_"));
-        let is_tier = key.section.starts_with("tier.");
-        assert_eq!(key.environment, (!is_tier).then_some(name.as_str()), "{full}");
+        let is_named = key.section.ends_with("<name>");
+        assert_eq!(key.environment, (!is_named).then_some(name.as_str()), "{full}");
+        assert_eq!(key.family().is_some(), is_named, "{full}");
     }
     let variables = [
         ("HOLDFAST_SERVER_HOSTS", " a.example , 192.0.2.1,"),
@@ -238,7 +268,7 @@ quues = 3
 
         error[unknown_section]: unknown section sever; did you mean [server]?
           where: /etc/holdfast/holdfast.toml:8
-          help:  the sections are [server], [tls], [tier.<name>], [log]
+          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [log]
 
         error[unknown_key]: unknown key tier.small.quues; did you mean tier.small.queues?
           where: /etc/holdfast/holdfast.toml:10
@@ -296,7 +326,7 @@ fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
         expect![[r"
             error[unknown_section]: unknown section listen; did you mean listen in section [server]?
               where: /etc/holdfast/holdfast.toml:1
-              help:  the sections are [server], [tls], [tier.<name>], [log]
+              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [log]
 
             error[not_a_section]: server is a section, not a whole number
               where: /etc/holdfast/holdfast.toml:2
@@ -588,6 +618,245 @@ fn a_reload_applies_what_is_live_and_names_the_rest() {
 }
 
 #[test]
+fn the_cache_has_budgets_namespaces_and_classes() {
+    let text = r#"
+        [cache]
+        enabled = false
+        budget = "64MiB"
+        kept_budget = "12.50%"
+        snapshot = true
+        [cache.namespace.sessions]
+        keep = true
+        share = 1000000
+        [cache.namespace."a.b"]
+        share = "5%"
+        [cache.namespace.empty]
+        [cache.class.dashboard]
+        ttl = "90s"
+        [cache.class."menu.de"]
+        ttl = 300
+        stale = 0.5
+    "#;
+    check(
+        text,
+        expect![[r#"
+            cache.enabled = false (/etc/holdfast/holdfast.toml:3)
+            cache.budget = "64MiB" (/etc/holdfast/holdfast.toml:4)
+            cache.kept_budget = "12.5%" (/etc/holdfast/holdfast.toml:5)
+            cache.snapshot = true (/etc/holdfast/holdfast.toml:6)
+            cache.namespace.a.b.share = "5%" (/etc/holdfast/holdfast.toml:11)
+            cache.namespace.sessions.keep = true (/etc/holdfast/holdfast.toml:8)
+            cache.namespace.sessions.share = "1MB" (/etc/holdfast/holdfast.toml:9)
+            cache.class.dashboard.ttl = "90s" (/etc/holdfast/holdfast.toml:14)
+            cache.class.menu.de.ttl = "5m" (/etc/holdfast/holdfast.toml:16)
+            cache.class.menu.de.stale = "500ms" (/etc/holdfast/holdfast.toml:17)
+        "#]],
+    );
+    let cache = load_file(text).unwrap().config.cache;
+    assert!(!cache.enabled && cache.snapshot);
+    assert_eq!(cache.budget, Amount::Bytes(64 << 20));
+    assert_eq!(cache.kept_budget.of(8000), 1000);
+    let namespace = |name: &str| cache.namespaces[&Namespace::parse(name).unwrap()];
+    let sessions = NamespaceSettings { keep: true, share: Amount::Bytes(1_000_000) };
+    assert_eq!(namespace("sessions"), sessions);
+    assert_eq!(namespace("a.b").share.of(2000), 100);
+    assert_eq!(namespace("empty"), NamespaceSettings::default());
+    let life = |ttl, stale| {
+        let ms = std::time::Duration::from_millis;
+        Life::new(Some(ms(ttl)), ms(stale)).unwrap()
+    };
+    assert_eq!(cache.classes["dashboard"], life(90_000, 240_000), "the rest of it stays");
+    assert_eq!(cache.classes["menu.de"], life(300_000, 500));
+    let variables = [("HOLDFAST_CACHE_BUDGET", "1GiB"), ("HOLDFAST_CACHE_ENABLED", "true")];
+    let cache = load_all(text, &variables, &[("cache.budget", "30%")]).unwrap().config.cache;
+    assert_eq!((cache.enabled, cache.budget.of(1000)), (true, 300));
+}
+
+#[test]
+fn the_classes_that_are_built_in_are_those_of_the_product() {
+    let cache = load_file("").unwrap().config.cache;
+    let line = |(name, life): (&String, &Life)| {
+        let (ttl, stale) = (life.ttl().unwrap().as_secs(), life.stale().as_secs());
+        format!("{name} {ttl} {stale}\n")
+    };
+    expect![[r"
+        dashboard 60 240
+        device_status 120 0
+        gateways 1800 0
+        packages 900 0
+        permissions 3600 0
+        summary 3600 0
+        tenant 600 0
+        tier_limits 3600 0
+        trend 600 0
+        uptime 300 0
+    "]]
+    .assert_eq(&cache.classes.iter().map(line).collect::<String>());
+    assert!(cache.enabled && !cache.snapshot && cache.namespaces.is_empty());
+    assert_eq!((cache.budget.of(1000), cache.kept_budget.of(1000)), (250, 100));
+}
+
+#[test]
+fn mistakes_in_the_cache_are_told_with_the_way_to_mend_them() {
+    check(
+        r#"
+[cache]
+budget = 25
+kept_budget = "100KiB"
+snapshots = true
+[cache.namespace]
+keep = true
+[cache.namespace.s]
+share = "0%"
+kept = true
+[cache.namespace."a b"]
+[cache.namespaces.x]
+"#,
+        expect![[r#"
+            error[wrong_value]: cache.budget cannot be "25": these are 25 bytes; did you mean "25%"?
+              where: /etc/holdfast/holdfast.toml:3
+              help:  write: budget = "256MiB"
+
+            error[wrong_value]: cache.kept_budget cannot be "100KiB": it is at least 1MiB; what nobody keeps takes no memory
+              where: /etc/holdfast/holdfast.toml:4
+              help:  write: kept_budget = "128MiB"
+
+            error[unknown_key]: unknown key cache.snapshots; did you mean cache.snapshot?
+              where: /etc/holdfast/holdfast.toml:5
+              help:  the keys of [cache] are enabled, budget, kept_budget, snapshot
+
+            error[unknown_key]: unknown key cache.namespace.keep; did you mean cache.namespace.sessions.keep?
+              where: /etc/holdfast/holdfast.toml:7
+              help:  the keys of [cache.namespace.<name>] are keep, share
+
+            error[wrong_value]: cache.namespace.s.share cannot be "0%": a percentage is above 0 and at most 100, with two places behind the point at most
+              where: /etc/holdfast/holdfast.toml:9
+              help:  write: share = "20%"
+
+            error[unknown_key]: unknown key cache.namespace.s.kept; did you mean cache.namespace.s.keep?
+              where: /etc/holdfast/holdfast.toml:10
+              help:  the keys of [cache.namespace.<name>] are keep, share
+
+            error[invalid_namespace]: namespace name has a character at byte 1 that is not one of A-Z a-z 0-9 . _ : -
+              where: /etc/holdfast/holdfast.toml:11
+              help:  write for example: [cache.namespace.sessions]
+
+            error[unknown_key]: unknown key cache.namespaces; did you mean [cache.namespace.<name>]?
+              where: /etc/holdfast/holdfast.toml:12
+              help:  the keys of [cache] are enabled, budget, kept_budget, snapshot
+
+            then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
+    assert_eq!(codes(&load_file("[cache]\nnamespace = 5\n")), ["not_a_section"]);
+    assert_eq!(codes(&load_file("[cache.namespace.x.y]\n")), ["unknown_key"]);
+    assert_eq!(codes(&load_file("[cach]\n")), ["unknown_section"]);
+    assert_eq!(codes(&load_all("", &[("HOLDFAST_CACHE_BUDGET", "256M")], &[])), ["wrong_value"]);
+}
+
+#[test]
+fn mistakes_in_classes_are_told_with_the_way_to_mend_them() {
+    check(
+        r#"
+[cache.class.menu]
+stale = "1h"
+[cache.class.empty]
+[cache.class.wrong]
+ttl = "5x"
+[cache.class.zero]
+ttl = 0
+stale = "9999d"
+[cache.class.uptime]
+ttl = ""
+[cache.class]
+ttl = 5
+"#,
+        expect![[r#"
+            error[class_without_ttl]: the class menu has no ttl
+              where: /etc/holdfast/holdfast.toml:2
+              help:  write below [cache.class.menu]: ttl = "5m"
+
+            error[class_without_ttl]: the class empty has no ttl
+              where: /etc/holdfast/holdfast.toml:4
+              help:  write below [cache.class.empty]: ttl = "5m"
+
+            error[wrong_value]: cache.class.wrong.ttl cannot be "5x": a duration is a number of seconds or a number with a unit: 250ms, 30s, 5m, 1h, 7d
+              where: /etc/holdfast/holdfast.toml:6
+              help:  write: ttl = "5m"
+
+            error[wrong_value]: cache.class.zero.ttl cannot be "0": a ttl is at least a millisecond
+              where: /etc/holdfast/holdfast.toml:8
+              help:  write: ttl = "5m"
+
+            error[wrong_value]: cache.class.zero.stale cannot be "9999d": in the cache a duration is at most 3650d
+              where: /etc/holdfast/holdfast.toml:9
+              help:  write: stale = "1h"
+
+            error[class_without_ttl]: the class uptime has no ttl
+              where: /etc/holdfast/holdfast.toml:10
+              help:  write below [cache.class.uptime]: ttl = "5m"
+
+            error[unknown_key]: unknown key cache.class.ttl; did you mean cache.class.dashboard.ttl?
+              where: /etc/holdfast/holdfast.toml:13
+              help:  the keys of [cache.class.<name>] are ttl, stale
+
+            then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
+    assert_eq!(codes(&load_file("[cache.class]\nx = 5\n")), ["not_a_section"]);
+}
+
+#[test]
+fn budgets_that_leave_little_to_the_rest_are_warned_of() {
+    let warning = |text: &str| load_file(text).unwrap().config.cache.warning(1000 << 20);
+    assert_eq!(warning(""), None);
+    assert_eq!(warning("[cache]\nbudget = '70%'\n"), None);
+    expect!["cache.budget and cache.kept_budget are 810 MiB together, more than 80 % of the 1000 MiB that the process may use: it may be ended for want of memory"].assert_eq(&warning("[cache]\nbudget = '71%'\n").unwrap());
+    assert!(warning("[cache]\nbudget = '2GiB'\n").is_some());
+    assert_eq!(warning("[cache]\nbudget = '2GiB'\nenabled = false\n"), None);
+    assert!(warning("[cache]\nbudget = '16777215TiB'\nkept_budget = '16777215TiB'\n").is_some());
+}
+
+#[test]
+fn a_namespace_exists_without_being_named_and_is_kept_from_the_next_start_on() {
+    let told = |old: &str, new: &str| {
+        let changes = differences(&load_file(old).unwrap(), &load_file(new).unwrap());
+        let line = |change: Change| {
+            let side = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+            format!(
+                "{}: {} -> {} {}\n",
+                change.key,
+                side(change.from),
+                side(change.to),
+                change.live
+            )
+        };
+        changes.into_iter().map(line).collect::<String>()
+    };
+    assert_eq!(told("", "[cache.namespace.a]\nshare = '100%'\n"), "");
+    expect![[r#"
+        cache.class.new.stale: none -> "0s" true
+        cache.class.new.ttl: none -> "2s" true
+        cache.class.old.stale: "0s" -> none true
+        cache.class.old.ttl: "1s" -> none true
+        cache.enabled: true -> false true
+        cache.namespace.a.keep: true -> false false
+        cache.namespace.b.share: "100%" -> "5%" true
+    "#]]
+    .assert_eq(&told(
+        "[cache.namespace.a]\nkeep = true\n[cache.class.old]\nttl = 1\n",
+        "[cache]\nenabled = false\n[cache.namespace.b]\nshare = '5%'\n[cache.class.new]\nttl = 2\n",
+    ));
+    let started = load_file("[cache.namespace.a]\nkeep = true\n").unwrap().config.cache;
+    let new = "[cache.namespace.b]\nkeep = true\nshare = '5%'\n[cache.namespace.a]\nshare = '6%'\n";
+    let mut new = load_file(new).unwrap().config.cache;
+    new.keep_as(&started);
+    let kept = |name: &str| new.namespaces[&Namespace::parse(name).unwrap()].keep;
+    assert_eq!((kept("a"), kept("b")), (true, false));
+    let mut gone = load_file("").unwrap().config.cache;
+    gone.keep_as(&started);
+    assert_eq!(gone.namespaces, started.namespaces);
+}
+
+#[test]
 fn the_shipped_file_is_what_the_table_says() {
     expect_file!["../../packaging/holdfast.toml"].assert_eq(&shipped(&PACKAGED));
 }
@@ -610,7 +879,7 @@ fn the_shipped_file_loads_as_it_is_and_with_everything_uncommented() {
     let given = |loaded: &Loaded| {
         loaded.values.iter().filter(|value| value.origin != Origin::Default).count()
     };
-    assert_eq!((given(&plain), given(&full)), (2, KEYS.len()));
+    assert_eq!((given(&plain), given(&full)), (2, full.values.len()));
     assert!(shipped(&PACKAGED).lines().all(|line| line.len() <= 100));
 }
 
@@ -622,6 +891,7 @@ fn every_row_of_the_table_is_whole() {
         // Panics if one is wrong.
         assert_ne!(key.in_toml(key.example), "", "{key:?}");
         assert_ne!(key.in_toml(key.default), "", "{key:?}");
+        assert_eq!(key.default_in("a"), key.default, "{key:?}");
         assert_eq!(KEYS.iter().filter(|k| k.full("a") == key.full("a")).count(), 1, "{key:?}");
     }
     let quotas = KEYS.iter().filter(|key| key.section == "tier.<name>").map(|key| key.name);
@@ -644,6 +914,17 @@ fn what_can_grow_has_a_bound() {
 
     let tiers: Vec<String> = (0..TIERS_MAX).map(|n| format!("[tier.t{n}]")).collect();
     assert_eq!(codes(&load_file(&tiers.join("\n"))), ["too_many_tiers"]);
+
+    let sections = |count: usize, section: &str, body: &str| {
+        let all: Vec<String> = (0..count).map(|n| format!("[{section}.n{n}]\n{body}\n")).collect();
+        load_file(&all.concat())
+    };
+    let namespaces = |count| sections(count, "cache.namespace", "");
+    assert!(namespaces(CONFIG_NAMESPACES_MAX).is_ok());
+    assert_eq!(codes(&namespaces(CONFIG_NAMESPACES_MAX + 1)), ["too_many_namespaces"]);
+    let classes = |count| sections(count, "cache.class", "ttl = 1");
+    assert!(classes(CLASSES_MAX - 10).is_ok(), "ten are built in");
+    assert_eq!(codes(&classes(CLASSES_MAX - 9)), ["too_many_classes"]);
 
     let hosts = vec!["'a'"; HOSTS_MAX + 1].join(",");
     assert_eq!(codes(&load_file(&format!("[server]\nhosts = [{hosts}]"))), ["wrong_value"]);

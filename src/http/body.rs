@@ -118,12 +118,22 @@ pub(super) async fn drop_rest(head: &Parts, body: &mut Incoming, max: usize) -> 
 
 /// Refuses a body that says it is something else than JSON, or that is compressed.
 pub(super) fn check_json_type(head: &Parts) -> Result<(), Problem> {
+    check_coding(head)?;
+    check_json(head)
+}
+
+/// Refuses a body that is compressed: it would be taken for what it is not.
+pub(super) fn check_coding(head: &Parts) -> Result<(), Problem> {
     if let Some(coding) = head.headers.get(CONTENT_ENCODING)
         && coding != "identity"
     {
         let detail = "compressed bodies are not read here; send it without Content-Encoding";
         return Err(Problem::new("unsupported_media_type", detail));
     }
+    Ok(())
+}
+
+fn check_json(head: &Parts) -> Result<(), Problem> {
     let Some(media_type) = head.headers.get(CONTENT_TYPE) else {
         return Ok(());
     };

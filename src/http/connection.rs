@@ -68,6 +68,10 @@ pub struct Connection {
     /// What it has been told; an [`Order`].
     order: AtomicU8,
     told: Notify,
+    /// How long the request that is under way has waited because its client asked for it.
+    waited_ns: AtomicU64,
+    /// Space for the large answer that the client is taking.
+    space: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Connection {
@@ -78,6 +82,8 @@ impl Connection {
             trusted: AtomicBool::new(trusted),
             order: AtomicU8::new(0),
             told: Notify::new(),
+            waited_ns: AtomicU64::new(0),
+            space: Mutex::new(None),
         }
     }
 
@@ -95,6 +101,30 @@ impl Connection {
     /// It goes on where it stands; its deadline begins anew.
     pub(super) fn touch(&self, now: Mono) {
         self.since_ns.store(now.ns(), Relaxed);
+    }
+
+    /// The request that is under way has waited for so long, as its client wished.
+    pub(super) fn add_waited(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(ns, Relaxed);
+    }
+
+    /// How long it has waited; the next request begins at zero.
+    pub(super) fn take_waited(&self) -> Duration {
+        if self.waited_ns.load(Relaxed) == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.waited_ns.swap(0, Relaxed))
+    }
+
+    /// Holds `space` until the answer is taken, or the connection is gone.
+    pub(super) fn hold(&self, space: OwnedSemaphorePermit) {
+        *self.space.lock() = Some(space);
+    }
+
+    /// The answer is taken.
+    pub(super) fn let_go(&self) {
+        drop(self.space.lock().take());
     }
 
     /// Whoever is there belongs here.

@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::prometheus;
 use super::reply::Reply;
 use super::request::Cx;
+use super::stores::{self, StoreFigures};
 use crate::app::outside::{Disk, SettingChange};
 use crate::base::limits::{DISK_MARGIN_BYTES, HANDLER_DEADLINE};
 use crate::exec;
@@ -185,10 +186,29 @@ fn readiness(cx: &Cx) -> Result<(), exec::Error> {
     if cx.edge().is_stopping() {
         return Err(exec::Error::Stopping);
     }
-    match cx.app().keeper().state() {
-        State::Open => Ok(()),
-        State::Reopening | State::Failed => Err(exec::Error::ReadOnly),
-        State::Stopped => Err(exec::Error::Stopping),
+    for state in [cx.app().keeper().state(), cx.app().kept().writer().state()] {
+        match state {
+            State::Open => {}
+            State::Reopening | State::Failed => return Err(exec::Error::ReadOnly),
+            State::Stopped => return Err(exec::Error::Stopping),
+        }
+    }
+    Ok(())
+}
+
+impl From<StoreFigures> for Store {
+    fn from(figures: StoreFigures) -> Store {
+        Store {
+            name: figures.name,
+            state: state_word(figures.state),
+            disk_short: figures.disk_short,
+            waiting: figures.waiting,
+            done: figures.done,
+            commits: figures.commits,
+            failures: figures.failures,
+            last_failure: figures.last_failure,
+            bytes: figures.bytes,
+        }
     }
 }
 
@@ -239,7 +259,8 @@ fn warnings(cx: &Cx) -> Vec<String> {
 /// `GET /v1/status`
 pub(super) fn status(cx: &Cx) -> Result<Reply, Problem> {
     let app = cx.app();
-    let catalog = app.keeper().figures();
+    let stores = stores::all(app);
+    let short = stores.iter().any(|store| store.disk_short);
     let pool = app.pool().figures();
     let process = app.probe().process();
     let connections = cx.edge().connections.figures();
@@ -252,18 +273,8 @@ pub(super) fn status(cx: &Cx) -> Result<Reply, Problem> {
         started_at: cx.edge().started.wall.to_string(),
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         data_format: crate::base::limits::DATA_FORMAT,
-        disk: app.probe().disk().map(|disk| disk_status(disk, catalog.disk_short)),
-        stores: vec![Store {
-            name: catalog.name,
-            state: state_word(catalog.state),
-            disk_short: catalog.disk_short,
-            waiting: catalog.queue_ops,
-            done: catalog.done,
-            commits: catalog.commits,
-            failures: catalog.failures,
-            last_failure: catalog.last_failure,
-            bytes: catalog.file_bytes,
-        }],
+        disk: app.probe().disk().map(|disk| disk_status(disk, short)),
+        stores: stores.into_iter().map(Store::from).collect(),
         pool: Pool {
             threads: pool.threads,
             waiting: pool.queue,

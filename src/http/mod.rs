@@ -30,10 +30,12 @@
 
 pub mod accept;
 pub mod audit;
+pub mod cache;
 pub mod compress;
 pub mod connection;
 pub mod figures;
 pub mod host;
+pub mod locks;
 pub mod machine;
 pub mod openapi;
 pub mod problem;
@@ -47,17 +49,19 @@ pub mod tokens;
 pub mod wire;
 
 mod body;
+mod cache_terms;
 mod json;
 mod prometheus;
 mod query;
+mod stores;
 mod strict;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use self::connection::Registry;
 use self::figures::Figures;
@@ -65,7 +69,7 @@ use self::host::Hosts;
 use self::routes::{Route, Router};
 use crate::app::App;
 use crate::app::outside::Reload;
-use crate::base::limits::BODIES_BYTES_MAX;
+use crate::base::limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::exec::worker::Workers;
@@ -90,11 +94,15 @@ pub struct Edge {
     connections: Arc<Registry>,
     /// Space for bodies, in KiB.
     bodies: Semaphore,
+    /// Space for large answers that their clients are taking, in KiB.
+    answers: Arc<Semaphore>,
     openapi: Bytes,
     started: Now,
     /// Numbers requests that bring no id.
     request_ids: AtomicU64,
     stopping: AtomicBool,
+    /// Who waits because a client wished it is told of the end.
+    told_to_stop: Notify,
 }
 
 /// What an interface is made of.
@@ -128,10 +136,12 @@ impl Edge {
             figures: Figures::new(parts.routes.len()),
             connections: Arc::new(Registry::new(parts.connections_max)),
             bodies: Semaphore::new(BODIES_BYTES_MAX >> 10),
+            answers: Arc::new(Semaphore::new(ANSWERS_BYTES_MAX >> 10)),
             openapi: Bytes::from(openapi::document_text(parts.routes)),
             started,
             request_ids: AtomicU64::new(parts.seed),
             stopping: AtomicBool::new(false),
+            told_to_stop: Notify::new(),
         }
     }
 
@@ -164,9 +174,26 @@ impl Edge {
         Rng::from_seed(self.request_ids.fetch_add(1, Relaxed)).next_u64()
     }
 
+    /// A number from 0 to 1, for what must not happen at one moment.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    fn chance(&self) -> f64 {
+        (self.new_request_id() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// From now on it is not ready.
     fn begin_to_stop(&self) {
-        self.stopping.store(true, Relaxed);
+        self.stopping.store(true, SeqCst);
+        self.told_to_stop.notify_waiters();
+    }
+
+    /// Returns when the process is about to end.
+    async fn until_stopping(&self) {
+        let mut told = std::pin::pin!(self.told_to_stop.notified());
+        // In line first, then the look: whoever is told in between is told.
+        told.as_mut().enable();
+        if !self.stopping.load(SeqCst) {
+            told.await;
+        }
     }
 
     fn is_stopping(&self) -> bool {

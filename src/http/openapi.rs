@@ -55,6 +55,11 @@ pub fn text(_: &mut Schemas) -> Option<(&'static str, Value)> {
     Some(("text/plain", value!({ "type": "string" })))
 }
 
+/// Bytes of any type.
+pub fn bytes(_: &mut Schemas) -> Option<(&'static str, Value)> {
+    Some(("*/*", value!({ "type": "string", "format": "binary" })))
+}
+
 /// A number or a text.
 fn number_or_text(about: &str, example: &str) -> Schema {
     let of = |kind| ObjectBuilder::new().schema_type(kind);
@@ -68,6 +73,24 @@ fn number_or_text(about: &str, example: &str) -> Schema {
 /// A length of time.
 pub fn duration() -> Schema {
     number_or_text("Seconds, or a text such as 250ms, 30s, 5m, 1h or 7d.", "30d")
+}
+
+/// How long a key is fresh.
+pub fn ttl() -> Schema {
+    number_or_text("Seconds, a text such as 250ms, 30s, 5m, 1h or 7d, or class:<name>.", "5m")
+}
+
+/// A part of a ttl.
+pub fn jitter() -> Schema {
+    number_or_text("A number from 0 to 1.", "0.1")
+}
+
+/// Entries of the cache, by key.
+pub fn entries() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(utoipa::openapi::Ref::from_schema_name("Entry")))
+        .into()
 }
 
 /// A moment.
@@ -105,7 +128,7 @@ pub fn document(routes: &[Route]) -> Value {
     let mut paths = Map::new();
     for route in routes {
         let operation = operation(route, &mut schemas);
-        let path = paths.entry(route.path).or_insert_with(|| value!({}));
+        let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| value!({}));
         path[route.verb.as_str().to_ascii_lowercase()] = operation;
     }
     value!({
@@ -176,7 +199,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     }
     let limit = match route.body {
         Body::None => String::new(),
-        Body::Json { max } => format!("; a body of at most {max} bytes"),
+        Body::Json { max } | Body::Raw { max } => format!("; a body of at most {max} bytes"),
     };
     let needs = scope.map_or(String::new(), |scope| format!("scope {scope}, "));
     operation["description"] = value!(format!("{needs}{about}{limit}"));
@@ -184,9 +207,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
-    let in_path = route.path.split('/').filter_map(|part| {
-        let name = part.strip_prefix('{')?.strip_suffix('}')?;
-        Some(value!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+    let in_path = route.parameters().map(|name| {
+        value!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
     });
     let in_query = route.query.iter().map(|parameter| {
         value!({

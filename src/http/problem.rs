@@ -16,10 +16,14 @@ use crate::app::Error as AppError;
 use crate::base::cursor::BadCursor;
 use crate::base::human::BadDuration;
 use crate::base::id::BadId;
+use crate::base::limits::{LOCKS_MAX, UNDO_BYTES_MAX};
 use crate::base::name::BadName;
 use crate::base::quota::BadAllowance;
 use crate::base::scope::BadScope;
+use crate::cache::Error as CacheError;
+use crate::cache::locks::Error as LockError;
 use crate::exec;
+use crate::store::Error as StoreError;
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -46,27 +50,53 @@ pub const KINDS: &[Kind] = &[
     kind("malformed", 400, "the request cannot be understood", false),
     kind("unknown_field", 400, "the body has a field that nobody knows", false),
     kind("unknown_parameter", 400, "the query has a parameter that nobody knows", false),
+    kind("invalid_by", 400, "not a step of a number", false),
     kind("invalid_confirm", 400, "the confirmation does not match", false),
+    kind("invalid_content_type", 400, "not the type of a value", false),
     kind("invalid_cursor", 400, "the cursor does not belong here", false),
     kind("invalid_duration", 400, "not a length of time", false),
+    kind("invalid_encoding", 400, "not an encoding of values", false),
     kind("invalid_expires_in", 400, "not a time in which a token may expire", false),
     kind("invalid_id", 400, "not an id", false),
+    kind("invalid_if", 400, "not a condition", false),
+    kind("invalid_jitter", 400, "not a part of a ttl", false),
+    kind("invalid_key", 400, "not a key", false),
     kind("invalid_kind", 400, "not a kind of slow work", false),
+    kind("invalid_lease", 400, "not a lease", false),
     kind("invalid_limit", 400, "not a number of items", false),
+    kind("invalid_lock", 400, "not the name of a lock", false),
     kind("invalid_name", 400, "not a name", false),
+    kind("invalid_namespace", 400, "not the name of a namespace", false),
+    kind("invalid_pattern", 400, "not a pattern", false),
+    kind("invalid_prefix", 400, "not a prefix", false),
+    kind("invalid_owner", 400, "not the owner of a lock", false),
     kind("invalid_quotas", 400, "not quotas", false),
     kind("invalid_scopes", 400, "not scopes", false),
+    kind("invalid_stale", 400, "not a time after the ttl", false),
+    kind("invalid_tags", 400, "not tags", false),
     kind("invalid_tenant", 400, "not the name of a tenant", false),
     kind("invalid_tier", 400, "not a tier of the configuration", false),
     kind("invalid_time", 400, "not a moment", false),
+    kind("invalid_ttl", 400, "not a time for which a key is fresh or a lock is held", false),
+    kind("invalid_value", 400, "not a value", false),
+    kind("invalid_wait", 400, "not a time to wait", false),
     kind("unauthenticated", 401, "a valid token is needed", false),
     kind("forbidden", 403, "the token may not do this", false),
     kind("quota_exceeded", 403, "there is as much as there may be", false),
+    kind("cache_miss", 404, "the key is not there", false),
+    kind("unknown_namespace", 404, "there is no such namespace", false),
+    kind("unknown_lock", 404, "nobody holds this lock", false),
     kind("unknown_path", 404, "there is nothing at this path", false),
     kind("unknown_tenant", 404, "there is no such tenant", false),
     kind("unknown_token", 404, "there is no such token", false),
     kind("method_not_allowed", 405, "the path does not have this method", false),
     kind("request_timeout", 408, "the body did not come in time", true),
+    kind("integer_overflow", 409, "the number would be too large", false),
+    kind("key_exists", 409, "the key is there already", false),
+    kind("key_missing", 409, "the key is not there", false),
+    kind("lease_lost", 409, "the lease does not hold any more", false),
+    kind("not_an_integer", 409, "the value is not a whole number", false),
+    kind("lock_held", 409, "somebody else holds the lock", true),
     kind("tenant_protected", 409, "this tenant cannot be deleted", false),
     kind("too_large", 413, "the body is too large", false),
     kind("unsupported_media_type", 415, "the body is of a type that is not read here", false),
@@ -80,6 +110,7 @@ pub const KINDS: &[Kind] = &[
     kind("outcome_unknown", 503, "it may or may not be stored", false),
     kind("starting", 503, "the server is starting", true),
     kind("stopping", 503, "the server is stopping", true),
+    kind("cache_full", 507, "there is no room for an entry that is kept", true),
     kind("disk_full", 507, "the disk is full", true),
 ];
 
@@ -201,6 +232,7 @@ impl Problem {
             body: self.document(request_id),
             headers: self.headers,
             close: self.close,
+            as_is: false,
         }
     }
 }
@@ -224,6 +256,34 @@ impl From<AppError> for Problem {
                 let problem = Problem::new("quota_exceeded", error.to_string());
                 problem.with("limit", *limit).with("used", *limit)
             }
+            AppError::Cache(refused) => match refused {
+                CacheError::TooLarge { limit, .. } => {
+                    Problem::new("too_large", error.to_string()).with("limit", *limit)
+                }
+                CacheError::Full { limit, used } => {
+                    let problem = Problem::new("cache_full", error.to_string());
+                    problem.with("limit", *limit).with("used", *used)
+                }
+                CacheError::TooManyNamespaces { limit, .. } => {
+                    let problem = Problem::new("quota_exceeded", error.to_string());
+                    problem.with("limit", *limit).with("used", *limit)
+                }
+                CacheError::KeyExists
+                | CacheError::KeyMissing
+                | CacheError::LeaseLost
+                | CacheError::NotAnInteger
+                | CacheError::Overflow => Problem::new(error.code(), error.to_string()),
+            },
+            AppError::Lock(refused) => lock_problem(refused, &error),
+            AppError::Store(StoreError::OperationTooLarge) => {
+                let detail =
+                    "this replaces more at once than can be undone; make several calls of it";
+                Problem::new("too_large", detail).with("limit", UNDO_BYTES_MAX)
+            }
+            AppError::Store(cause) => {
+                tracing::error!(code = cause.code(), ?cause, "what is kept refused");
+                Problem::new("internal", "a fault of the server; its log says more")
+            }
             AppError::Throttled { retry_after } => {
                 Problem::new("rate_limited", error.to_string()).retry_after(*retry_after)
             }
@@ -241,6 +301,22 @@ impl From<AppError> for Problem {
             | AppError::BadTokenName
             | AppError::BadScopes(_)
             | AppError::BadExpiry => Problem::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+fn lock_problem(refused: &LockError, error: &AppError) -> Problem {
+    let problem = Problem::new(error.code(), error.to_string());
+    match refused {
+        LockError::Held { retry_after } => {
+            let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            problem.with("retry_after_ms", ms.max(1)).retry_after(*retry_after)
+        }
+        LockError::TooMany => problem.with("limit", LOCKS_MAX).with("used", LOCKS_MAX),
+        LockError::Unknown => problem,
+        LockError::Damaged | LockError::Store(_) => {
+            tracing::error!(?refused, "a lock was not judged");
+            Problem::new("internal", "a fault of the server; its log says more")
         }
     }
 }

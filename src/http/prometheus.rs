@@ -8,6 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Edge;
 use super::machine::state_word;
+use super::stores::{self, StoreFigures};
+use crate::base::limits::NAMESPACES_TOLD_MAX;
+use crate::cache::entry::Stats;
 use crate::exec::figures::HistogramFigures;
 
 /// What Prometheus calls this text.
@@ -73,6 +76,7 @@ pub(super) fn render(edge: &Edge) -> String {
     connections(&mut text, edge);
     refusals(&mut text, edge);
     stores(&mut text, edge);
+    cache(&mut text, edge);
     pool(&mut text, edge);
     workers(&mut text, edge);
     process(&mut text, edge);
@@ -144,47 +148,106 @@ fn refusals(text: &mut Text, edge: &Edge) {
     }
 }
 
+/// A family of stores: name, type, help, and the figure.
+type StoreFamily = (&'static str, &'static str, &'static str, fn(&StoreFigures) -> u64);
+
+const STORE_FAMILIES: [StoreFamily; 12] = [
+    ("operations_total", "counter", "Operations done.", |s| s.done),
+    ("commits_total", "counter", "Commits since it was opened.", |s| s.commits),
+    ("failures_total", "counter", "Times it failed.", |s| s.failures),
+    ("reopenings_total", "counter", "Times it was opened anew.", |s| s.reopenings),
+    ("overloaded_total", "counter", "Calls refused: too much waited.", |s| s.overloaded),
+    ("disk_full_total", "counter", "Calls refused: no space.", |s| s.disk_full),
+    ("read_only_total", "counter", "Calls refused: it had failed.", |s| s.read_only),
+    ("panics_total", "counter", "Operations that panicked.", |s| s.panicked),
+    ("waiting", "gauge", "Operations that wait.", |s| s.waiting as u64),
+    ("waiting_peak", "gauge", "The most that ever waited.", |s| s.waiting_peak as u64),
+    ("bytes", "gauge", "Length of its file.", |s| s.bytes),
+    ("disk_short", "gauge", "1 when what grows is refused.", |s| u64::from(s.disk_short)),
+];
+
 fn stores(text: &mut Text, edge: &Edge) {
-    let figures = edge.app.keeper().figures();
-    let store = format!("store=\"{}\"", figures.name);
-    let state = format!("{store},state=\"{}\"", state_word(figures.state));
+    let stores = stores::all(&edge.app);
+    let label = |store: &StoreFigures| format!("store=\"{}\"", store.name);
     text.family("holdfast_store_state", "gauge", "Where a store stands.");
-    text.sample("holdfast_store_state", &state, 1);
-    let mut counter = |name: &str, help: &str, value: u64| {
-        text.family(name, "counter", help);
-        text.sample(name, &store, value);
-    };
-    counter("holdfast_store_operations_total", "Operations done.", figures.done);
-    counter("holdfast_store_commits_total", "Commits since it was opened.", figures.commits);
-    counter("holdfast_store_failures_total", "Times it failed.", figures.failures);
-    counter("holdfast_store_reopenings_total", "Times it was opened anew.", figures.reopenings);
-    counter(
-        "holdfast_store_overloaded_total",
-        "Calls refused: too much waited.",
-        figures.overloaded,
-    );
-    counter("holdfast_store_disk_full_total", "Calls refused: no space.", figures.disk_full);
-    counter("holdfast_store_read_only_total", "Calls refused: it had failed.", figures.read_only);
-    counter("holdfast_store_panics_total", "Operations that panicked.", figures.panicked);
-    let mut gauge = |name: &str, help: &str, value: u64| {
-        text.family(name, "gauge", help);
-        text.sample(name, &store, value);
-    };
-    gauge("holdfast_store_waiting", "Operations that wait.", figures.queue_ops as u64);
-    gauge(
-        "holdfast_store_waiting_peak",
-        "The most that ever waited.",
-        figures.queue_ops_peak as u64,
-    );
-    gauge("holdfast_store_bytes", "Length of its file.", figures.file_bytes);
-    gauge(
-        "holdfast_store_disk_short",
-        "1 when what grows is refused.",
-        u64::from(figures.disk_short),
-    );
+    for store in &stores {
+        let state = format!("{},state=\"{}\"", label(store), state_word(store.state));
+        text.sample("holdfast_store_state", &state, 1);
+    }
+    for (name, kind, help, figure) in STORE_FAMILIES {
+        let name = format!("holdfast_store_{name}");
+        text.family(&name, kind, help);
+        for store in &stores {
+            text.sample(&name, &label(store), figure(store));
+        }
+    }
     let name = "holdfast_store_operation_seconds";
     text.family(name, "histogram", "Time of an operation with its commit.");
-    text.histogram(name, &store, &figures.run_ns);
+    for store in &stores {
+        text.histogram(name, &label(store), &store.operation_ns);
+    }
+    let (held, waiting) = edge.app.kept().lock_figures();
+    text.single("holdfast_locks", "gauge", "Locks that are known.", held);
+    text.single("holdfast_lock_waiters", "gauge", "Callers that wait for one.", waiting);
+}
+
+/// A figure of a namespace: its family, what kind it is, what it says.
+type NamespaceFigure = (&'static str, &'static str, &'static str, fn(&Stats) -> u64);
+
+const NAMESPACE_FIGURES: [NamespaceFigure; 9] = [
+    ("holdfast_cache_entries", "gauge", "Entries that are served.", |stats| stats.entries),
+    ("holdfast_cache_bytes", "gauge", "What they take in memory.", |stats| stats.bytes),
+    ("holdfast_cache_hits_total", "counter", "Keys asked for and served.", |stats| stats.hits),
+    ("holdfast_cache_misses_total", "counter", "Keys asked for and not served.", |stats| {
+        stats.misses
+    }),
+    ("holdfast_cache_stale_served_total", "counter", "Hits that were stale.", |stats| {
+        stats.stale_served
+    }),
+    (
+        "holdfast_cache_coalesced_total",
+        "counter",
+        "Hits that waited for what another computed.",
+        |stats| stats.coalesced,
+    ),
+    ("holdfast_cache_evicted_total", "counter", "Entries that made room for others.", |stats| {
+        stats.evicted
+    }),
+    ("holdfast_cache_expired_total", "counter", "Entries whose time ended.", |stats| stats.expired),
+    ("holdfast_cache_leases_total", "counter", "Leases given.", |stats| stats.leases),
+];
+
+fn cache(text: &mut Text, edge: &Edge) {
+    let cache = edge.app.cache();
+    let kinds = ["ordinary", "kept"];
+    let usage = cache.usage();
+    let name = "holdfast_cache_used_bytes";
+    text.family(name, "gauge", "Memory that entries of all namespaces take.");
+    for (kind, (used, _)) in kinds.iter().zip(usage) {
+        text.sample(name, &format!("kind=\"{kind}\""), used);
+    }
+    let name = "holdfast_cache_max_bytes";
+    text.family(name, "gauge", "Memory that they may take.");
+    for (kind, (_, max)) in kinds.iter().zip(usage) {
+        text.sample(name, &format!("kind=\"{kind}\""), max);
+    }
+    let now = edge.app.clock().mono();
+    let mut spaces: Vec<_> =
+        cache.all_spaces().into_iter().map(|space| (space.stats(now), space)).collect();
+    // The largest, should there be more than anybody can look at.
+    spaces.sort_by_key(|(stats, _)| std::cmp::Reverse(stats.bytes));
+    spaces.truncate(NAMESPACES_TOLD_MAX);
+    let labelled = spaces.iter().filter_map(|(stats, space)| {
+        let tenant = edge.app.directory().tenant_by_id(space.tenant())?;
+        Some((format!("tenant=\"{}\",namespace=\"{}\"", tenant.name, space.name()), stats))
+    });
+    let labelled: Vec<_> = labelled.collect();
+    for (name, kind, help, figure) in NAMESPACE_FIGURES {
+        text.family(name, kind, help);
+        for (labels, stats) in &labelled {
+            text.sample(name, labels, figure(stats));
+        }
+    }
 }
 
 fn pool(text: &mut Text, edge: &Edge) {

@@ -18,6 +18,8 @@ pub struct Reply {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether the connection ends with it.
     pub close: bool,
+    /// Whether the body goes out as it is: what clients stored, and what they waited for, is never compressed.
+    pub as_is: bool,
 }
 
 impl Reply {
@@ -29,6 +31,7 @@ impl Reply {
             body,
             headers: Vec::new(),
             close: false,
+            as_is: false,
         }
     }
 
@@ -56,6 +59,7 @@ impl Reply {
             body: Bytes::new(),
             headers: Vec::new(),
             close: false,
+            as_is: false,
         }
     }
 

@@ -1,14 +1,17 @@
 //! A request as its handler sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use super::Edge;
 use super::json;
 use super::problem::Problem;
 use super::query::{Query, decode};
+use super::routes::Route;
 use super::service::Link;
 use crate::app::{App, Author, Caller};
 use crate::base::cursor;
@@ -21,9 +24,12 @@ pub struct Cx {
     pub(super) link: Arc<Link>,
     /// What the route's row allows; nothing when it allows none.
     pub(super) body: Bytes,
+    pub(super) headers: HeaderMap,
+    /// Whether only the head of the answer is wanted.
+    pub(super) head_only: bool,
     pub(super) query: Query,
     /// The parameters of the path, decoded, in the order of the path.
-    pub(super) path: Vec<(String, String)>,
+    pub(super) path: Vec<(&'static str, String)>,
     pub(super) caller: Option<Caller>,
     pub(super) request_id: RequestId,
     pub(super) now: Now,
@@ -92,6 +98,11 @@ impl Cx {
         self.caller.as_ref().expect("BUG: the route's row asks for a token")
     }
 
+    /// So long the client wanted to wait: that is not our slowness.
+    pub(super) fn waited(&self, time: Duration) {
+        self.link.connection.add_waited(time);
+    }
+
     /// Who is asking, for the audit log.
     pub(super) fn author(&self) -> Author {
         self.caller().author(self.request_id.as_str())
@@ -99,7 +110,7 @@ impl Cx {
 
     /// A parameter of the path.
     pub(super) fn param(&self, name: &str) -> &str {
-        let found = self.path.iter().find(|(found, _)| found == name);
+        let found = self.path.iter().find(|(found, _)| *found == name);
         found.map(|(_, value)| value.as_str()).expect("BUG: the route's path has this parameter")
     }
 
@@ -124,9 +135,11 @@ impl Cx {
     }
 }
 
-/// The decoded parameters of a matched path.
-pub(super) fn decoded<'p>(
-    params: impl Iterator<Item = (&'p str, &'p str)>,
-) -> Result<Vec<(String, String)>, Problem> {
-    params.map(|(name, value)| Ok((name.to_owned(), decode(value, false)?.into_owned()))).collect()
+/// The decoded parameters of a matched path, named as the route's row names them.
+pub(super) fn decoded(
+    route: &'static Route,
+    values: &[(&str, &str)],
+) -> Result<Vec<(&'static str, String)>, Problem> {
+    let named = route.parameters().zip(values);
+    named.map(|(name, (_, value))| Ok((name, decode(value, false)?.into_owned()))).collect()
 }

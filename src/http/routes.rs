@@ -10,8 +10,8 @@ use hyper::Method;
 use super::problem::Problem;
 use super::reply::Reply;
 use super::request::Cx;
-use super::{audit, machine, openapi, slow, tenants, tokens};
-use crate::base::limits::JSON_BYTES_MAX;
+use super::{audit, cache, locks, machine, openapi, slow, tenants, tokens};
+use crate::base::limits::{CACHE_VALUE_BYTES_MAX, JSON_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::base::scope::Scope;
 
 /// A method that routes have; `HEAD` is answered wherever `GET` is.
@@ -72,6 +72,21 @@ pub enum Body {
         /// The longest that is read.
         max: usize,
     },
+    /// Bytes of any type.
+    Raw {
+        /// The most that is read.
+        max: usize,
+    },
+}
+
+impl Body {
+    /// The most that is read; `None` when nothing is.
+    pub const fn max(self) -> Option<usize> {
+        match self {
+            Body::None => None,
+            Body::Json { max } | Body::Raw { max } => Some(max),
+        }
+    }
 }
 
 /// What a handler gives back sooner or later.
@@ -84,6 +99,16 @@ pub enum Handler {
     Now(fn(&Cx) -> Result<Reply, Problem>),
     /// After waiting for something.
     Later(fn(Cx) -> Later),
+    /// At once if memory has the answer, later otherwise.
+    Either(fn(Cx) -> Soon),
+}
+
+/// An answer, or the way to one.
+pub enum Soon {
+    /// It is there.
+    Now(Result<Reply, Problem>),
+    /// It takes a while.
+    Later(Later),
 }
 
 /// A parameter of the query.
@@ -146,6 +171,14 @@ pub struct Route {
     pub doc: Doc,
 }
 
+impl Route {
+    /// The names of the path's parameters, in its order.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        let named = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
+        self.path.split('/').filter_map(move |part| Some(named(part)?.trim_start_matches('*')))
+    }
+}
+
 const fn parameter(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, about, schema: "string", required: false }
 }
@@ -156,6 +189,18 @@ const LIMIT: Parameter = Parameter {
     ..parameter("limit", "items of a page, 1 to 1000; 50 without it")
 };
 const CURSOR: Parameter = parameter("cursor", "next of the page before");
+const ASK: &[Parameter] = &[
+    parameter("lease", "whoever misses it first gets a lease of this length, 100ms to 1h"),
+    parameter("wait", "the others wait so long for the value, at most 50s; goes with lease"),
+];
+const PUT: &[Parameter] = &[
+    parameter("ttl", "for how long it is fresh: seconds, 5m, or class:<name>; for ever without it"),
+    parameter("stale", "for how long it is served as stale after that"),
+    parameter("jitter", "the ttl is shortened by chance, by up to this part of it: 0.1 is a tenth"),
+    parameter("tags", "what it can be forgotten by, with commas between; at most 16"),
+    parameter("if", "absent or present: only if the key is not there, or is"),
+    parameter("lease", "what Holdfast-Lease said to the one who asked"),
+];
 const JSON: Body = Body::Json { max: JSON_BYTES_MAX };
 
 /// Every route.
@@ -294,6 +339,282 @@ pub const ROUTES: &[Route] = &[
                 body: openapi::json::<machine::ReloadReply>,
             }],
             codes: &["invalid_config"],
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/cache",
+        access: Access::Tenant(Scope::CacheRead),
+        query: PAGING,
+        body: Body::None,
+        handler: Handler::Now(cache::list),
+        doc: Doc {
+            tag: "cache",
+            operation: "list_namespaces",
+            summary: "The namespaces of a tenant: what they hold, and what they have seen since the start",
+            request: openapi::NOTHING,
+            answers: &[Answer {
+                status: 200,
+                about: "a page",
+                body: openapi::page::<cache::CacheStats>,
+            }],
+            codes: &["invalid_limit", "invalid_cursor"],
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/cache/{ns}",
+        access: Access::Tenant(Scope::CacheRead),
+        query: &[],
+        body: Body::None,
+        handler: Handler::Now(cache::show),
+        doc: Doc {
+            tag: "cache",
+            operation: "show_namespace",
+            summary: "A namespace: what it holds, and what it has seen since the start",
+            request: openapi::NOTHING,
+            answers: &[Answer {
+                status: 200,
+                about: "the namespace",
+                body: openapi::json::<cache::CacheStats>,
+            }],
+            codes: &["invalid_namespace", "unknown_namespace"],
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/cache/{ns}/keys/{*key}",
+        access: Access::Tenant(Scope::CacheRead),
+        query: ASK,
+        body: Body::None,
+        handler: Handler::Either(cache::get),
+        doc: Doc {
+            tag: "cache",
+            operation: "get_key",
+            summary: "The value of a key; with a lease, one of those who miss it is told to compute it (scope cache:write)",
+            request: openapi::NOTHING,
+            answers: &[
+                Answer {
+                    status: 200,
+                    about: "the bytes as they were stored, with their Content-Type; ETag, Age, Holdfast-Ttl-Ms, and in the stale window Holdfast-Stale",
+                    body: openapi::bytes,
+                },
+                Answer {
+                    status: 304,
+                    about: "it is what If-None-Match named",
+                    body: openapi::NOTHING,
+                },
+            ],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "invalid_lease",
+                "invalid_wait",
+                "cache_miss",
+                "quota_exceeded",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/v1/cache/{ns}/keys/{*key}",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: PUT,
+        body: Body::Raw { max: CACHE_VALUE_BYTES_MAX },
+        handler: Handler::Later(|cx| Box::pin(cache::put(cx))),
+        doc: Doc {
+            tag: "cache",
+            operation: "put_key",
+            summary: "Store a value",
+            request: openapi::bytes,
+            answers: &[
+                Answer { status: 200, about: "replaced", body: openapi::NOTHING },
+                Answer { status: 201, about: "new", body: openapi::NOTHING },
+            ],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "invalid_ttl",
+                "invalid_stale",
+                "invalid_jitter",
+                "invalid_tags",
+                "invalid_if",
+                "invalid_lease",
+                "invalid_content_type",
+                "key_exists",
+                "key_missing",
+                "lease_lost",
+                "quota_exceeded",
+                "cache_full",
+                "disk_full",
+                "read_only",
+                "outcome_unknown",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/v1/cache/{ns}/keys/{*key}",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: Body::None,
+        handler: Handler::Later(|cx| Box::pin(cache::delete(cx))),
+        doc: Doc {
+            tag: "cache",
+            operation: "delete_key",
+            summary: "Remove a key",
+            request: openapi::NOTHING,
+            answers: &[Answer { status: 204, about: "removed", body: openapi::NOTHING }],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "cache_miss",
+                "read_only",
+                "outcome_unknown",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/cache/{ns}/get",
+        access: Access::Tenant(Scope::CacheRead),
+        query: &[],
+        body: JSON,
+        handler: Handler::Now(cache::get_many),
+        doc: Doc {
+            tag: "cache",
+            operation: "get_keys",
+            summary: "The values of several keys",
+            request: openapi::json::<cache::Keys>,
+            answers: &[Answer {
+                status: 200,
+                about: "what is there and what is not",
+                body: openapi::json::<cache::Entries<'_>>,
+            }],
+            codes: &["invalid_namespace", "invalid_key"],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/cache/{ns}/put",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: Body::Json { max: REQUEST_BYTES_MAX },
+        handler: Handler::Later(|cx| Box::pin(cache::put_many(cx))),
+        doc: Doc {
+            tag: "cache",
+            operation: "put_keys",
+            summary: "Store several values; one that is refused refuses all",
+            request: openapi::json::<cache::NewEntries>,
+            answers: &[Answer {
+                status: 200,
+                about: "stored",
+                body: openapi::json::<cache::StoredCount>,
+            }],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "invalid_value",
+                "invalid_encoding",
+                "invalid_ttl",
+                "invalid_stale",
+                "invalid_jitter",
+                "invalid_tags",
+                "invalid_content_type",
+                "quota_exceeded",
+                "cache_full",
+                "disk_full",
+                "read_only",
+                "outcome_unknown",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/cache/{ns}/increment",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: JSON,
+        handler: Handler::Later(|cx| Box::pin(cache::increment(cx))),
+        doc: Doc {
+            tag: "cache",
+            operation: "increment_key",
+            summary: "Add to a whole number; one that is not there counts as 0",
+            request: openapi::json::<cache::Increment>,
+            answers: &[Answer {
+                status: 200,
+                about: "what it is now",
+                body: openapi::json::<cache::Number>,
+            }],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "invalid_ttl",
+                "invalid_by",
+                "not_an_integer",
+                "integer_overflow",
+                "quota_exceeded",
+                "cache_full",
+                "disk_full",
+                "read_only",
+                "outcome_unknown",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/cache/{ns}/touch",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: JSON,
+        handler: Handler::Later(|cx| Box::pin(cache::touch(cx))),
+        doc: Doc {
+            tag: "cache",
+            operation: "touch_key",
+            summary: "Give a key a new ttl, from now on",
+            request: openapi::json::<cache::Touch>,
+            answers: &[Answer {
+                status: 200,
+                about: "done",
+                body: openapi::json::<cache::Touched>,
+            }],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "invalid_ttl",
+                "cache_miss",
+                "disk_full",
+                "read_only",
+                "outcome_unknown",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/cache/{ns}/forget",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: JSON,
+        handler: Handler::Later(|cx| Box::pin(cache::forget(cx))),
+        doc: Doc {
+            tag: "cache",
+            operation: "forget_keys",
+            summary: "Remove keys, by their names, tags, prefix or pattern, or all of them; or count them",
+            request: openapi::json::<cache::ForgetRequest>,
+            answers: &[Answer {
+                status: 200,
+                about: "how many there were, exactly",
+                body: openapi::json::<cache::Forgotten>,
+            }],
+            codes: &[
+                "invalid_namespace",
+                "invalid_key",
+                "invalid_tags",
+                "invalid_prefix",
+                "invalid_pattern",
+                "read_only",
+                "outcome_unknown",
+            ],
         },
     },
     Route {
@@ -493,6 +814,94 @@ pub const ROUTES: &[Route] = &[
                 body: openapi::page::<audit::AuditEntry>,
             }],
             codes: &["invalid_limit", "invalid_cursor"],
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/locks",
+        access: Access::Tenant(Scope::CacheRead),
+        query: PAGING,
+        body: Body::None,
+        handler: Handler::Now(locks::list),
+        doc: Doc {
+            tag: "locks",
+            operation: "list_locks",
+            summary: "Locks that are held, by name",
+            request: openapi::NOTHING,
+            answers: &[Answer { status: 200, about: "a page", body: openapi::page::<locks::Lock> }],
+            codes: &["invalid_limit", "invalid_cursor"],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/locks/{name}",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: JSON,
+        handler: Handler::Later(|cx| Box::pin(locks::acquire(cx))),
+        doc: Doc {
+            tag: "locks",
+            operation: "take_lock",
+            summary: "Take a lock, or stand in line for it: first come, first served",
+            request: openapi::json::<locks::WantedLock>,
+            answers: &[
+                Answer {
+                    status: 200,
+                    about: "its owner had it already: the same fence, the ttl begins again",
+                    body: openapi::json::<locks::Lock>,
+                },
+                Answer { status: 201, about: "taken", body: openapi::json::<locks::Lock> },
+            ],
+            codes: &[
+                "invalid_lock",
+                "invalid_owner",
+                "invalid_ttl",
+                "invalid_wait",
+                "lock_held",
+                "quota_exceeded",
+            ],
+        },
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/locks/{name}/refresh",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[],
+        body: JSON,
+        handler: Handler::Later(|cx| Box::pin(locks::refresh(cx))),
+        doc: Doc {
+            tag: "locks",
+            operation: "refresh_lock",
+            summary: "Hold a lock longer: the ttl counts from now on",
+            request: openapi::json::<locks::RefreshedLock>,
+            answers: &[Answer {
+                status: 200,
+                about: "held until then",
+                body: openapi::json::<locks::Lock>,
+            }],
+            codes: &["invalid_lock", "invalid_owner", "invalid_ttl", "lock_held", "unknown_lock"],
+        },
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/v1/locks/{name}",
+        access: Access::Tenant(Scope::CacheWrite),
+        query: &[
+            parameter("owner", "who holds it"),
+            Parameter {
+                schema: "boolean",
+                ..parameter("force", "whoever holds it; administrators only")
+            },
+        ],
+        body: Body::None,
+        handler: Handler::Later(|cx| Box::pin(locks::release(cx))),
+        doc: Doc {
+            tag: "locks",
+            operation: "release_lock",
+            summary: "Release a lock; the first in line is next",
+            request: openapi::NOTHING,
+            answers: &[Answer { status: 204, about: "released", body: openapi::NOTHING }],
+            codes: &["invalid_lock", "invalid_owner", "lock_held", "unknown_lock"],
         },
     },
 ];

@@ -26,7 +26,7 @@ use hyper::header::{
     HOST, HeaderMap, HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::request::Parts;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, Version};
 use tokio::sync::SemaphorePermit;
 
 use super::body::drop_rest;
@@ -36,13 +36,14 @@ use super::problem::Problem;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::{Cx, RequestId, decoded};
-use super::routes::{Access, Body, Found, Handler, Later, Route, Verb};
+use super::routes::{Access, Body, Found, Handler, Later, Route, Soon, Verb};
 use super::{Edge, body};
 use crate::app::Caller;
 use crate::app::slow::{self, Case, SLOW_REQUEST, WARN_REQUEST};
 use crate::app::throttle::Peer;
 use crate::base::limits::{
-    COMPRESS_BYTES_MIN, COMPRESS_HERE_BYTES_MAX, DROPPED_BYTES_MAX, HANDLER_DEADLINE, HEADERS_MAX,
+    ANSWER_COUNTED_BYTES, COMPRESS_BYTES_MIN, COMPRESS_HERE_BYTES_MAX, DROPPED_BYTES_MAX,
+    HANDLER_DEADLINE, HEADERS_MAX,
 };
 use crate::base::name::TenantName;
 use crate::base::time::Now;
@@ -89,12 +90,18 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         let its = InFlight::new(Arc::clone(&self.0));
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let mut asked = its.asked(&head);
         let admitted = its.admit(&mut asked, &head);
-        let outcome = match its.at_once(&asked, admitted, &body) {
-            Ok(outcome) => outcome,
-            Err(admitted) => {
+        let outcome = match its.at_once(&asked, admitted, &mut head, &body) {
+            Begun::Done(outcome) => outcome,
+            Begun::Runs(route, work) => {
+                return Answering::Later(Box::pin(async move {
+                    let outcome = its.finish_later(route, Ok(work)).await;
+                    its.end(asked, outcome).await
+                }));
+            }
+            Begun::Waits(admitted) => {
                 return Answering::Later(Box::pin(async move {
                     let outcome = its.wait_for(&mut asked, admitted, head, body).await;
                     its.end(asked, outcome).await
@@ -126,7 +133,7 @@ impl Asked {
         outcome.unwrap_or_else(|problem| problem.into_reply(self.request_id.as_str()))
     }
 
-    /// Whether the client would have the body made smaller.
+    /// Whether the client would have the body made smaller, and may.
     fn wants_smaller(&self, reply: &Reply) -> bool {
         self.accept.is_some() && is_compressible(reply)
     }
@@ -134,13 +141,23 @@ impl Asked {
 
 /// Whether the answer would look otherwise to a client that accepts less.
 fn is_compressible(reply: &Reply) -> bool {
-    COMPRESS_BYTES_MIN <= reply.body.len()
+    !reply.as_is && COMPRESS_BYTES_MIN <= reply.body.len()
+}
+
+/// How far a request came without waiting.
+enum Begun {
+    /// To its end.
+    Done(Result<Reply, Problem>),
+    /// Its handler is at work.
+    Runs(&'static Route, Later),
+    /// Its body is not read yet, or its handler was not asked.
+    Waits(Result<Admitted, Problem>),
 }
 
 /// What was found out about a request before its handler is asked.
 struct Admitted {
     route: &'static Route,
-    path: Vec<(String, String)>,
+    path: Vec<(&'static str, String)>,
     caller: Option<Caller>,
     query: Query,
 }
@@ -161,26 +178,35 @@ impl InFlight {
     }
 
     /// What comes of a request for which nobody has to wait: it brings no body, and is refused or answered
-    /// from memory. Otherwise it is given back.
+    /// from memory.
     fn at_once(
         &self,
         asked: &Asked,
         admitted: Result<Admitted, Problem>,
+        head: &mut Parts,
         body: &Incoming,
-    ) -> Result<Result<Reply, Problem>, Result<Admitted, Problem>> {
+    ) -> Begun {
         if !body.is_end_stream() {
-            return Err(admitted);
+            return Begun::Waits(admitted);
         }
-        match admitted {
-            Err(problem) => Ok(Err(problem)),
-            Ok(admitted) => match (admitted.route.handler, admitted.route.body) {
-                (Handler::Now(handler), Body::None) => {
-                    let route = admitted.route;
-                    let cx = self.cx(asked, admitted, Bytes::new());
-                    Ok(self.run_now(route, handler, &cx))
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(problem) => return Begun::Done(Err(problem)),
+        };
+        let route = admitted.route;
+        match (route.handler, route.body) {
+            (Handler::Now(handler), Body::None) => {
+                let cx = self.cx(asked, admitted, head, Bytes::new());
+                Begun::Done(self.caught(route, || handler(&cx)))
+            }
+            (Handler::Either(handler), Body::None) => {
+                let cx = self.cx(asked, admitted, head, Bytes::new());
+                match self.begin(route, || handler(cx)) {
+                    Soon::Now(outcome) => Begun::Done(outcome),
+                    Soon::Later(work) => Begun::Runs(route, work),
                 }
-                _ => Err(Ok(admitted)),
-            },
+            }
+            _ => Begun::Waits(Ok(admitted)),
         }
     }
 
@@ -189,7 +215,7 @@ impl InFlight {
         &self,
         asked: &mut Asked,
         admitted: Result<Admitted, Problem>,
-        head: Parts,
+        mut head: Parts,
         mut body: Incoming,
     ) -> Result<Reply, Problem> {
         let admitted = match admitted {
@@ -204,15 +230,18 @@ impl InFlight {
         let received = self.body(route, &head, &mut body).await;
         asked.sending = self.edge.app.clock().mono().since(asked.now.mono);
         let (bytes, whole) = received?;
-        let cx = self.cx(asked, admitted, bytes);
+        let cx = self.cx(asked, admitted, &mut head, bytes);
         let reply = self.run(route, cx).await?;
         Ok(if whole { reply } else { Reply { close: true, ..reply } })
     }
 
-    fn cx(&self, asked: &Asked, admitted: Admitted, body: Bytes) -> Cx {
+    fn cx(&self, asked: &Asked, admitted: Admitted, head: &mut Parts, body: Bytes) -> Cx {
         Cx {
             link: Arc::clone(&self.0),
             body,
+            // Nobody else looks at them after this.
+            headers: std::mem::take(&mut head.headers),
+            head_only: head.method == Method::HEAD,
             query: admitted.query,
             path: admitted.path,
             caller: admitted.caller,
@@ -230,7 +259,7 @@ impl Link {
         route: &Route,
         body: &Incoming,
     ) -> Result<Option<SemaphorePermit<'_>>, Problem> {
-        let Body::Json { max } = route.body else {
+        let Some(max) = route.body.max() else {
             return Ok(None);
         };
         let announced = body.size_hint().upper().map(|n| usize::try_from(n).unwrap_or(max));
@@ -249,11 +278,12 @@ impl Link {
         head: &Parts,
         body: &mut Incoming,
     ) -> Result<(Bytes, bool), Problem> {
-        let max = match route.body {
+        let (max, checked) = match route.body {
             Body::None => return Ok((Bytes::new(), self.drop_rest(head, body).await)),
-            Body::Json { max } => max,
+            Body::Json { max } => (max, body::check_json_type(head)),
+            Body::Raw { max } => (max, body::check_coding(head)),
         };
-        if let Err(problem) = body::check_json_type(head) {
+        if let Err(problem) = checked {
             return Err(self.refuse(problem, head, body).await);
         }
         self.connection.set_stage(Stage::Body, self.edge.app.clock().mono());
@@ -280,28 +310,46 @@ impl Link {
     }
 
     /// Runs a handler that only looks at memory; a panic is caught.
-    fn run_now(
+    fn caught(
         &self,
         route: &Route,
-        handler: fn(&Cx) -> Result<Reply, Problem>,
-        cx: &Cx,
+        handler: impl FnOnce() -> Result<Reply, Problem>,
     ) -> Result<Reply, Problem> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| handler(cx)));
+        let outcome = catch_unwind(AssertUnwindSafe(handler));
         outcome.unwrap_or_else(|panic| Err(self.panicked(route, &*panic)))
+    }
+
+    /// Runs a handler that may have to wait; a panic is caught.
+    fn begin(&self, route: &Route, handler: impl FnOnce() -> Soon) -> Soon {
+        let begun = catch_unwind(AssertUnwindSafe(handler));
+        begun.unwrap_or_else(|panic| Soon::Now(Err(self.panicked(route, &*panic))))
     }
 
     /// Runs the handler; a panic is caught.
     async fn run(&self, route: &'static Route, cx: Cx) -> Result<Reply, Problem> {
         match route.handler {
-            Handler::Now(handler) => self.run_now(route, handler, &cx),
+            Handler::Now(handler) => self.caught(route, || handler(&cx)),
+            Handler::Either(handler) => match self.begin(route, || handler(cx)) {
+                Soon::Now(outcome) => outcome,
+                Soon::Later(work) => self.finish_later(route, Ok(work)).await,
+            },
             Handler::Later(handler) => {
-                let work = CatchPanic(Some(catch_unwind(AssertUnwindSafe(|| handler(cx)))));
-                match tokio::time::timeout(HANDLER_DEADLINE, work).await {
-                    Ok(Ok(outcome)) => outcome,
-                    Ok(Err(panic)) => Err(self.panicked(route, &*panic)),
-                    Err(_) => Err(too_late(route)),
-                }
+                let work = catch_unwind(AssertUnwindSafe(|| handler(cx)));
+                self.finish_later(route, work).await
             }
+        }
+    }
+
+    /// Waits for a handler, as long as it may take; a panic is caught.
+    async fn finish_later(
+        &self,
+        route: &'static Route,
+        work: Result<Later, Panic>,
+    ) -> Result<Reply, Problem> {
+        match tokio::time::timeout(HANDLER_DEADLINE, CatchPanic(Some(work))).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(self.panicked(route, &*panic)),
+            Err(_) => Err(too_late(route)),
         }
     }
 
@@ -324,7 +372,7 @@ impl Link {
             self.edge.router.find(&head.method, head.uri.path())?;
         asked.route = Some((index, route));
         let caller = self.caller(route, head, asked.now)?;
-        let path = decoded(params.into_iter())?;
+        let path = decoded(route, &params)?;
         let known: Vec<&str> = route.query.iter().map(|parameter| parameter.name).collect();
         let query = Query::read(head.uri.query(), &known)?;
         Ok(Admitted { route, path, caller, query })
@@ -406,6 +454,7 @@ impl Link {
 
     /// The answer with everything that every answer has.
     fn finish(&self, asked: &Asked, reply: Reply, coding: Option<Coding>) -> Answer {
+        let reply = self.with_space(asked, reply);
         let ended = self.edge.app.clock().mono();
         let took = ended.since(asked.now.mono);
         let varies = coding.is_some() || is_compressible(&reply);
@@ -437,9 +486,24 @@ impl Link {
         if reply.close || self.edge.is_stopping() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.note(asked, reply.status.as_u16(), took.saturating_sub(asked.sending));
+        let not_ours = asked.sending + self.connection.take_waited();
+        self.note(asked, reply.status.as_u16(), took.saturating_sub(not_ours));
         self.connection.set_stage(Stage::Answer, ended);
         answer
+    }
+
+    /// The reply, if there is space for it: what is large stays in memory until its client has taken it.
+    fn with_space(&self, asked: &Asked, reply: Reply) -> Reply {
+        if reply.body.len() < ANSWER_COUNTED_BYTES {
+            return reply;
+        }
+        let kib = u32::try_from(reply.body.len() >> 10).unwrap_or(u32::MAX);
+        if let Ok(space) = Arc::clone(&self.edge.answers).try_acquire_many_owned(kib) {
+            self.connection.hold(space);
+            return reply;
+        }
+        let detail = "large answers that others are taking fill the space for them; try again soon";
+        asked.reply(Err(Problem::new("overloaded", detail)))
     }
 
     /// Makes the body smaller for whoever asked for it.

@@ -1,4 +1,5 @@
-//! A client of our own API, for the command line: one request, one answer.
+//! A client of our own API, for the command line: one request, one answer. And of the pages of an app, which
+//! are asked for and not looked at.
 //!
 //! By the Unix socket, by TCP, or by TLS with the authorities that browsers trust. Every step has a
 //! deadline, an answer has a size.
@@ -9,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
-use hyper::{Method, Request};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION, USER_AGENT};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -120,7 +122,38 @@ pub struct Answer {
     pub body: Json,
 }
 
+/// An answer whose body is whatever it is.
+#[derive(Debug)]
+pub struct RawAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// A body to be sent.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// What it is.
+    pub content_type: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl Body {
+    /// JSON.
+    pub fn json(value: &Json) -> Body {
+        Body::json_text(value.to_string())
+    }
+
+    /// A text that is JSON.
+    pub fn json_text(text: String) -> Body {
+        Body { content_type: "application/json".to_owned(), bytes: text.into() }
+    }
+}
+
 /// Speaks to one server, with one token, for one tenant.
+#[derive(Clone)]
 pub struct Client {
     target: Target,
     token: Secret,
@@ -158,118 +191,246 @@ impl Client {
         Client { target, token, tenant }
     }
 
-    /// Sends a request and waits for its answer.
-    pub fn request(&self, method: &str, path: &str, body: Option<&Json>) -> Result<Answer, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| self.not_reachable(error.to_string()))?;
-        runtime.block_on(async {
-            let late = |_| self.not_reachable("it does not answer in time".to_owned());
-            let sending = self.exchange(method, path, body);
-            tokio::time::timeout(ANSWER_WITHIN, sending).await.map_err(late)?
-        })
+    /// The same, for another tenant.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: &str) -> Client {
+        Client { tenant: Some(tenant.to_owned()), ..self.clone() }
     }
 
-    async fn exchange(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<&Json>,
-    ) -> Result<Answer, Error> {
+    /// Sends a request and waits for its answer.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Json>) -> Result<Answer, Error> {
+        let answer = self.send(method, path, body.map(Body::json))?;
+        self.read(answer)
+    }
+
+    /// Sends a request and waits for its answer, whatever that is.
+    pub fn send(&self, method: &str, path: &str, body: Option<Body>) -> Result<RawAnswer, Error> {
         let request = self.make(method, path, body)?;
-        let late = |_| self.not_reachable("it does not let us in in time".to_owned());
-        let failed = |error: std::io::Error| self.not_reachable(error.to_string());
-        match &self.target {
-            Target::Unix(path) => {
-                let stream = tokio::time::timeout(CONNECT_WITHIN, UnixStream::connect(path));
-                self.converse(stream.await.map_err(late)?.map_err(failed)?, request).await
-            }
-            Target::Tcp { host, port, tls } => {
-                let stream = tokio::time::timeout(
-                    CONNECT_WITHIN,
-                    TcpStream::connect((host.as_str(), *port)),
-                );
-                let stream = stream.await.map_err(late)?.map_err(failed)?;
-                if !tls {
-                    return self.converse(stream, request).await;
-                }
-                let name = ServerName::try_from(host.clone());
-                let name = name.map_err(|error| self.not_reachable(error.to_string()))?;
-                let stream =
-                    tokio::time::timeout(CONNECT_WITHIN, connector().connect(name, stream));
-                self.converse(stream.await.map_err(late)?.map_err(failed)?, request).await
-            }
-        }
+        let runtime = runtime().map_err(|error| self.not_reachable(error.to_string()))?;
+        runtime.block_on(async {
+            let late = |_| self.not_reachable("it does not answer in time".to_owned());
+            let exchange = exchange(&self.target, request, async |response| {
+                let status = response.status().as_u16();
+                let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+                let body = body.map_err(|error| self.not_ours(error.to_string()))?.to_bytes();
+                Ok(RawAnswer { status, body })
+            });
+            tokio::time::timeout(ANSWER_WITHIN, exchange).await.map_err(late)?
+        })
     }
 
     fn make(
         &self,
         method: &str,
         path: &str,
-        body: Option<&Json>,
+        body: Option<Body>,
     ) -> Result<Request<Full<Bytes>>, Error> {
-        let host = match &self.target {
-            Target::Unix(_) => "localhost".to_owned(),
-            Target::Tcp { .. } => {
-                let text = self.target.to_string();
-                text.split("://").nth(1).unwrap_or("localhost").to_owned()
-            }
-        };
         let unfit = |error: hyper::http::Error| self.not_reachable(error.to_string());
+        let body = body.unwrap_or_else(|| Body::json_text(String::new()));
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET))
             .uri(path)
-            .header(HOST, host)
-            .header(CONTENT_TYPE, "application/json")
+            .header(HOST, host_of(&self.target))
+            .header(CONTENT_TYPE, body.content_type)
             .header(AUTHORIZATION, format!("Bearer {}", self.token.expose()));
         if let Some(tenant) = &self.tenant {
             request = request.header(HOLDFAST_TENANT, tenant);
         }
-        let text = body.map(Json::to_string).unwrap_or_default();
-        request.body(Full::new(Bytes::from(text))).map_err(unfit)
+        request.body(Full::new(body.bytes)).map_err(unfit)
     }
 
-    async fn converse<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let failed = |error: hyper::Error| self.not_reachable(error.to_string());
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let answering = async {
-            let answer = sender.send_request(request).await.map_err(failed)?;
-            let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| self.not_ours(error.to_string()))?.to_bytes();
-            self.read(status, &body)
-        };
-        // The connection is driven beside the request; it has nothing to say of its own.
-        tokio::pin!(answering);
-        tokio::pin!(connection);
-        tokio::select! {
-            answer = &mut answering => answer,
-            _ = &mut connection => answering.await,
-        }
-    }
-
-    fn read(&self, status: u16, body: &[u8]) -> Result<Answer, Error> {
+    /// What an answer of the API says.
+    pub fn read(&self, answer: RawAnswer) -> Result<Answer, Error> {
+        let RawAnswer { status, body } = answer;
         if body.is_empty() {
             return Ok(Answer { status, body: Json::Null });
         }
-        let body = match serde_json::from_slice(body) {
+        let body = match serde_json::from_slice(&body) {
             Ok(body) => body,
-            Err(_) if status == 200 => Json::String(String::from_utf8_lossy(body).into_owned()),
+            Err(_) if status == 200 => Json::String(String::from_utf8_lossy(&body).into_owned()),
             Err(_) => return Err(self.not_ours(format!("status {status} without JSON"))),
         };
         Ok(Answer { status, body })
     }
 
     fn not_reachable(&self, why: String) -> Error {
-        Error::NotReachable { target: self.target.clone(), why }
+        not_reachable(&self.target, why)
     }
 
     fn not_ours(&self, why: String) -> Error {
         Error::NotOurs { target: self.target.clone(), why }
     }
+}
+
+fn not_reachable(target: &Target, why: String) -> Error {
+    Error::NotReachable { target: target.clone(), why }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// What stands in the head of a request to this server.
+fn host_of(target: &Target) -> String {
+    match target {
+        Target::Unix(_) => "localhost".to_owned(),
+        Target::Tcp { .. } => {
+            let text = target.to_string();
+            text.split("://").nth(1).unwrap_or("localhost").to_owned()
+        }
+    }
+}
+
+/// Connects, sends the request, and has `take` look at the answer.
+async fn exchange<T>(
+    target: &Target,
+    request: Request<Full<Bytes>>,
+    take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let late = |_| not_reachable(target, "it does not let us in in time".to_owned());
+    let failed = |error: std::io::Error| not_reachable(target, error.to_string());
+    match target {
+        Target::Unix(path) => {
+            let stream = tokio::time::timeout(CONNECT_WITHIN, UnixStream::connect(path));
+            converse(target, stream.await.map_err(late)?.map_err(failed)?, request, take).await
+        }
+        Target::Tcp { host, port, tls } => {
+            let stream =
+                tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((host.as_str(), *port)));
+            let stream = stream.await.map_err(late)?.map_err(failed)?;
+            if !tls {
+                return converse(target, stream, request, take).await;
+            }
+            let name = ServerName::try_from(host.clone());
+            let name = name.map_err(|error| not_reachable(target, error.to_string()))?;
+            let stream = tokio::time::timeout(CONNECT_WITHIN, connector().connect(name, stream));
+            converse(target, stream.await.map_err(late)?.map_err(failed)?, request, take).await
+        }
+    }
+}
+
+async fn converse<S, T>(
+    target: &Target,
+    stream: S,
+    request: Request<Full<Bytes>>,
+    take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Error>,
+) -> Result<T, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let failed = |error: hyper::Error| not_reachable(target, error.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let answering = async {
+        let response = sender.send_request(request).await.map_err(failed)?;
+        take(response).await
+    };
+    // The connection is driven beside the request; it has nothing to say of its own.
+    tokio::pin!(answering);
+    tokio::pin!(connection);
+    tokio::select! {
+        answer = &mut answering => answer,
+        _ = &mut connection => answering.await,
+    }
+}
+
+/// A page of an app: where it is, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    target: Target,
+    path: String,
+    url: String,
+}
+
+impl Page {
+    /// Reads `http://host[:port]/path?query`, or the same with https.
+    pub fn parse(url: &str) -> Result<Page, BadPage> {
+        let bad = || BadPage(url.chars().take(200).collect());
+        // What comes behind a # is never sent.
+        let whole = url.split('#').next().unwrap_or(url);
+        let (scheme, rest) = whole.split_once("://").ok_or_else(bad)?;
+        let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(path_at);
+        let target = Target::parse(&format!("{scheme}://{authority}")).map_err(|_| bad())?;
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let fit = path.parse::<hyper::Uri>().is_ok();
+        if fit { Ok(Page { target, path, url: url.to_owned() }) } else { Err(bad()) }
+    }
+
+    /// As it was given.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks for it, and reads its answer to the end. Nobody is told who asks.
+    async fn get(&self) -> Result<Visited, Error> {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(&self.path)
+            .header(HOST, host_of(&self.target))
+            .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION"), " (warm-up)"))
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| not_reachable(&self.target, error.to_string()))?;
+        exchange(&self.target, request, async |response| {
+            let status = response.status().as_u16();
+            let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+            let location = to.map(str::to_owned);
+            let failed = |error: hyper::Error| not_reachable(&self.target, error.to_string());
+            let mut body = response.into_body();
+            let mut bytes = 0;
+            while let Some(frame) = body.frame().await {
+                let data = frame.map_err(failed)?.into_data();
+                bytes += data.map_or(0, |data| data.len() as u64);
+            }
+            Ok(Visited { status, location, bytes })
+        })
+        .await
+    }
+}
+
+/// Why a text is not the address of a page.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not the address of a page; it looks like https://shop.example/warm-up")]
+pub struct BadPage(pub String);
+
+/// What a page answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visited {
+    /// The status.
+    pub status: u16,
+    /// Where it sends us, if it does.
+    pub location: Option<String>,
+    /// The length of its body.
+    pub bytes: u64,
+}
+
+/// Asks for every page, so many at once, each within this time; `told` hears of each when it is done.
+pub fn visit(
+    pages: Vec<Page>,
+    at_once: usize,
+    within: Duration,
+    told: &mut dyn FnMut(&Page, Result<Visited, Error>),
+) -> std::io::Result<()> {
+    runtime()?.block_on(async {
+        let mut waiting = pages.into_iter();
+        let mut asked = tokio::task::JoinSet::new();
+        loop {
+            while asked.len() < at_once.max(1)
+                && let Some(page) = waiting.next()
+            {
+                asked.spawn(async move {
+                    let answer = tokio::time::timeout(within, page.get()).await;
+                    let late = "its answer is not there in time".to_owned();
+                    let answer = answer.unwrap_or_else(|_| Err(not_reachable(&page.target, late)));
+                    (page, answer)
+                });
+            }
+            match asked.join_next().await {
+                Some(Ok((page, answer))) => told(&page, answer),
+                Some(Err(error)) => return Err(std::io::Error::other(error)),
+                None => return Ok(()),
+            }
+        }
+    })
 }
 
 fn connector() -> TlsConnector {
@@ -285,7 +446,7 @@ fn connector() -> TlsConnector {
 
 #[cfg(test)]
 mod tests {
-    use super::{Target, encoded};
+    use super::{Page, Target, encoded};
 
     #[test]
     fn an_address_is_a_scheme_a_host_and_perhaps_a_port() {
@@ -299,6 +460,26 @@ mod tests {
         for url in ["", "shop.example", "ftp://x", "http://", "http://u:p@x", "http://x/y", "unix:"]
         {
             assert!(Target::parse(url).is_err(), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_a_server_and_what_is_asked_of_it() {
+        let parsed = |url: &str| {
+            let page = Page::parse(url).unwrap();
+            assert_eq!(page.url(), url);
+            (page.target.to_string(), page.path)
+        };
+        let pair = |target: &str, path: &str| (target.to_owned(), path.to_owned());
+        assert_eq!(parsed("http://a.example"), pair("http://a.example:80", "/"));
+        assert_eq!(parsed("https://a.example?x=1"), pair("https://a.example:443", "/?x=1"));
+        assert_eq!(
+            parsed("http://[::1]:8080/warm/up?a=b&c#here"),
+            pair("http://[::1]:8080", "/warm/up?a=b&c")
+        );
+        for url in ["", "a.example", "/x", "ftp://x/", "http:///x", "http://u:p@x/", "http://x/a b"]
+        {
+            assert!(Page::parse(url).is_err(), "{url:?}");
         }
     }
 

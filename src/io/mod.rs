@@ -1,4 +1,4 @@
-//! Row 6: the outside world: this process, its disk, entropy, and servers that are spoken to.
+//! Row 6: the outside world: this process, its memory and its disk, entropy, and servers that are spoken to.
 //!
 //! Implements the traits of [`crate::app::outside`]; [`client`] is how the command line talks to a running
 //! server, and [`run_file`] how it finds one. What cannot be had is `None` or an error, never a guess.
@@ -6,4 +6,6 @@
 pub mod client;
 pub mod entropy;
 pub mod machine;
+pub mod memory;
 pub mod run_file;
+pub mod snapshot;

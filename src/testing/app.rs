@@ -1,26 +1,34 @@
 //! An application in memory, for tests of what stands in front of it: a catalog that nothing outlives, a
 //! clock moved by hand, entropy from a seed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::clock::ManualClock;
 use crate::app::directory::Directory;
+use crate::app::kept::{self, Kept};
 use crate::app::outside::{Disk, Entropy, Probe, Process, Reload, ReloadRefused, Reloaded};
 use crate::app::slow::SlowLog;
-use crate::app::{App, Parts, Settings};
+use crate::app::{App, CacheSettings, Parts, Settings};
 use crate::base::quota::Quotas;
 use crate::base::rng::Rng;
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
+use crate::cache::entry::Life;
+use crate::cache::space::Cache;
 use crate::catalog::Catalog;
 use crate::exec::keeper::{Keeper, Options};
 use crate::exec::pool::Pool;
 use crate::exec::worker::Workers;
+use crate::exec::writer;
 use crate::http::accept::{Server, Tls};
 use crate::http::routes::Route;
 use crate::http::{self, Edge};
+use crate::store::Engine;
+use crate::store::redb::Redb;
 
 /// An application, its clock, and the token of its administrator.
 pub struct World {
@@ -39,6 +47,12 @@ impl Entropy for SeededEntropy {
         let drawn = self.0.lock().bytes(bytes.len());
         bytes.copy_from_slice(&drawn);
     }
+}
+
+/// The class `dashboard`, as it is shipped.
+fn dashboard() -> Life {
+    let life = Life::new(Some(Duration::from_mins(1)), Duration::from_mins(4));
+    life.expect("BUG: it is a life")
 }
 
 struct NoMachine;
@@ -70,13 +84,35 @@ impl World {
         let options = Options::new("catalog", Box::new(|| ()));
         let keeper = Keeper::start(options, opener, Arc::clone(&clock));
         let tiers = ["standard", "small"].map(|tier| (tier.to_owned(), Quotas::default()));
-        let app = App::new(Parts {
+        let cache = CacheSettings {
+            enabled: true,
+            budget: 64 << 20,
+            kept_budget: 16 << 20,
+            classes: [("dashboard".to_owned(), dashboard())].into(),
+            ..CacheSettings::default()
+        };
+        let directory = Arc::<Directory>::default();
+        let memory = Cache::new(seed, clock.mono(), cache.space(), cache.kept.clone());
+        let memory = Arc::new(memory);
+        let tiers: BTreeMap<_, _> = tiers.into();
+        let kept = Kept::start(kept::Parts {
             clock: Arc::clone(&clock),
-            directory: Arc::new(Directory::default()),
+            cache: Arc::clone(&memory),
+            tenant_max: kept::tenant_max(Arc::clone(&directory), tiers.clone()),
+            opener: Box::new(|_| {
+                Redb::in_memory(4 << 20).map(|engine| Box::new(engine) as Box<dyn Engine>)
+            }),
+            options: writer::Options::new("kept", Box::new(|| ())),
+        });
+        let app = App::new(Parts {
+            cache: memory,
+            kept: kept.expect("a store in memory opens"),
+            clock: Arc::clone(&clock),
+            directory,
             keeper: keeper.expect("a catalog in memory opens"),
             pool: Pool::start(1, 16, clock).expect("there is a thread"),
             slow: Arc::new(SlowLog::default()),
-            settings: Settings { tiers: tiers.into() },
+            settings: Settings { tiers, cache },
             entropy: Box::new(SeededEntropy(Mutex::new(Rng::from_seed(seed)))),
             probe: Box::new(NoMachine),
         });

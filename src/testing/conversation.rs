@@ -18,6 +18,8 @@ use crate::http::routes::ROUTES;
 
 /// A world is used so often; what administrators make in it stays bounded.
 const USES: u32 = 2_000;
+/// Whoever asks to wait goes away after this: the clock stands still, so the wait would not end.
+const WAITS: Duration = Duration::from_millis(50);
 /// No answer takes longer.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -101,6 +103,12 @@ pub(super) fn as_stranger(data: &[u8]) -> Vec<u16> {
     statuses
 }
 
+/// Whether the target may ask for a wait, in whatever spelling.
+fn may_wait(line: &[u8]) -> bool {
+    let query = line.iter().position(|&b| b == b'?').map_or(&[][..], |at| &line[at..]);
+    query.windows(4).any(|four| four == b"wait") || query.contains(&b'%')
+}
+
 /// See [`super::fuzz::requests`]. The status of the answer, if it was a request.
 pub(super) fn as_administrator(data: &[u8]) -> Option<u16> {
     let (line, body) = match data.iter().position(|&b| b == b'\n') {
@@ -121,13 +129,21 @@ pub(super) fn as_administrator(data: &[u8]) -> Option<u16> {
         );
         text.extend_from_slice(head.as_bytes());
         text.extend_from_slice(body);
+        let patience = if may_wait(line) { WAITS } else { WITHIN };
         let said = stage.listen(1 << 20, |mut stream| async move {
             let mut said = Vec::new();
             // The server may close before it has read everything; it is told of no end before.
             drop(stream.write_all(&text).await);
-            stream.read_to_end(&mut said).await.expect("a pipe in memory can be read");
+            let read = tokio::time::timeout(patience, stream.read_to_end(&mut said)).await;
+            match read {
+                Ok(read) => drop(read.expect("a pipe in memory can be read")),
+                Err(_) => said.clear(),
+            }
             said
         });
+        if said.is_empty() && may_wait(line) {
+            return None;
+        }
         let found = answers(&said, End::Whole);
         let [answer] = found.as_slice() else {
             panic!("{} answers: {found:?}", found.len());
@@ -254,6 +270,16 @@ mod tests {
         assert_eq!(as_administrator(b"GET /v1/audit?limit=5"), Some(200));
         assert_eq!(as_administrator(b"POST /v1/reload"), Some(422));
         assert_eq!(as_administrator(b"GET /v1/audit\r\n"), None);
+        let key = "/v1/cache/web/keys/cold";
+        let ask = |what: &str| as_administrator(what.as_bytes());
+        assert_eq!(ask(&format!("GET {key}?lease=30s")), Some(404));
+        assert_eq!(
+            ask(&format!("GET {key}?lease=30s&w%61it=50s")),
+            None,
+            "it waits, and goes away"
+        );
+        assert_eq!(ask(&format!("PUT {key}?ttl=1m\n\0\x01")), Some(201));
+        assert_eq!(ask(&format!("GET {key}?lease=30s&wait=50s")), Some(200));
     }
 
     #[test]

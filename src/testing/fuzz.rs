@@ -9,10 +9,12 @@ use crate::base::cursor;
 use crate::base::human::{format_duration, parse_duration, parse_moment};
 use crate::base::id::{JobId, TokenId};
 use crate::base::key::{KeyReader, KeyWriter, prefix_end};
-use crate::base::limits::NAME_BYTES_MAX;
+use crate::base::limits::{CACHE_KEY_BYTES_MAX, GLOB_BYTES_MAX, NAME_BYTES_MAX};
 use crate::base::name::QueueName;
 use crate::base::time::Timestamp;
 use crate::base::token::{Kind, SECRET_BYTES, Token};
+use crate::cache::glob::Glob;
+use crate::cache::snapshot::{self, Reader, Writer};
 use crate::config::{self, Environment, Loaded, Problems, Sources};
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its body.
@@ -24,7 +26,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "record_decode", body: record_decode },
     Target { name: "key_order", body: key_order },
     Target { name: "names", body: names },
@@ -32,8 +34,10 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "tokens", body: tokens },
     Target { name: "cursors", body: cursors },
     Target { name: "config", body: config },
+    Target { name: "patterns", body: patterns },
     Target { name: "http_bytes", body: http_bytes },
     Target { name: "requests", body: requests },
+    Target { name: "snapshots", body: snapshots },
 ];
 
 #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
@@ -236,6 +240,53 @@ pub fn config(data: &[u8]) {
     }
 }
 
+/// Any text is a pattern or none; it matches what a slow and simple matcher says, and every key matches
+/// itself when its characters are escaped. The first line is the pattern, the rest is the key.
+pub fn patterns(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (pattern, key) = text.split_once('\n').unwrap_or((text, text));
+    if CACHE_KEY_BYTES_MAX < key.len() {
+        return;
+    }
+    if let Ok(glob) = Glob::parse(pattern) {
+        let matched = glob.matches(key);
+        assert!(!matched || key.starts_with(glob.prefix()), "{pattern:?} {key:?}");
+        if !pattern.contains(['[', '\\']) {
+            assert_eq!(matched, stars_match(pattern, key), "{pattern:?} {key:?}");
+        }
+    }
+    let escaped: String = key.chars().flat_map(|c| ['\\', c]).collect();
+    match Glob::parse(&escaped) {
+        Ok(glob) => {
+            assert_eq!((glob.matches(key), glob.prefix()), (true, key));
+            assert!(!glob.matches(&format!("{key}x")) && !glob.matches(&format!("x{key}")));
+        }
+        Err(error) => assert!(GLOB_BYTES_MAX < escaped.len(), "{key:?} is refused: {error}"),
+    }
+}
+
+/// Whether a pattern of stars, question marks and characters matches: step by step, all ways at once.
+fn stars_match(pattern: &str, key: &str) -> bool {
+    let key: Vec<char> = key.chars().collect();
+    // How much of the key the pattern so far can have taken.
+    let mut taken = vec![false; key.len() + 1];
+    taken[0] = true;
+    for part in pattern.chars() {
+        if part == '*' {
+            let first = taken.iter().position(|taken| *taken).unwrap_or(taken.len());
+            taken[first..].fill(true);
+            continue;
+        }
+        for at in (0..key.len()).rev() {
+            taken[at + 1] = taken[at] && (part == '?' || part == key[at]);
+        }
+        taken[0] = false;
+    }
+    taken[key.len()]
+}
+
 /// Any bytes, sent by a stranger: every answer is whole, none is a fault of ours, none of them lets the
 /// stranger in, and nothing is changed.
 pub fn http_bytes(data: &[u8]) {
@@ -246,4 +297,51 @@ pub fn http_bytes(data: &[u8]) {
 /// first line is method and target, the rest is the body.
 pub fn requests(data: &[u8]) {
     let _status = conversation::as_administrator(data);
+}
+
+/// Any bytes are a snapshot of the cache or none; one that is one can be written again, and is read as the
+/// same. The bytes are also tried as the inside of a frame whose checksums are right: that is where the
+/// lengths are.
+pub fn snapshots(data: &[u8]) {
+    check_snapshot(data);
+    let saved_at = Timestamp::from_unix_ms(1_763_640_000_000).expect("2025 is a year we keep");
+    let mut file = Vec::new();
+    let writer = Writer::begin(&mut file, saved_at).expect("memory takes all");
+    drop(writer);
+    let mut record = vec![0x46, 1];
+    record.extend_from_slice(data);
+    record.extend_from_slice(&codec::checksum(&record).to_le_bytes());
+    let length = u32::try_from(record.len()).expect("an input is short");
+    file.extend_from_slice(&length.to_le_bytes());
+    file.extend_from_slice(&record);
+    check_snapshot(&file);
+}
+
+fn check_snapshot(bytes: &[u8]) {
+    let whole = snapshot::verify(&mut &*bytes);
+    let mut input = bytes;
+    let Ok(mut reader) = Reader::open(&mut input) else {
+        assert!(whole.is_err(), "there is no snapshot without a beginning");
+        return;
+    };
+    let mut again = Vec::new();
+    let mut writer = Writer::begin(&mut again, reader.saved_at()).expect("memory takes all");
+    let mut entries = 0;
+    let ended = loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => {
+                for entry in &frame.entries {
+                    entries += 1;
+                    let added = writer.add(frame.tenant, &frame.namespace, entry);
+                    added.expect("what was read can be written");
+                }
+            }
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    assert_eq!(ended, whole.is_ok(), "the same each time");
+    writer.finish().expect("memory takes all");
+    let counts = snapshot::verify(&mut &*again).expect("what is written is read");
+    assert_eq!(counts.entries, entries);
 }

@@ -4,6 +4,7 @@
 mod access;
 mod appliance;
 mod bodies;
+mod cache;
 mod framing;
 mod headers;
 mod tls;
@@ -15,8 +16,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Door, Server, fresh};
 
-/// A tier beside the standard one, for those who need a tier.
-const CONFIG: &str = "[tier.small]\ntokens = 2\nqueues = 5\n";
+/// A tier beside the standard one, for those who need a tier, and a class of the cache that soon ends. The
+/// tier stands at the end: some add to it.
+const CONFIG: &str = "[cache.class.brief]\nttl = \"20ms\"\nstale = \"1h\"\n\
+                      [tier.small]\ntokens = 2\nqueues = 5\n";
 
 /// The server of all tests that leave nothing behind which others would trip over. It ends with the last
 /// test that uses it.

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod cache_cli;
+mod cache_snapshot;
 mod cli;
 mod data_dir;
 mod drain;
@@ -10,6 +12,7 @@ mod flood;
 mod fuzz_corpus;
 mod io_errors;
 mod isolation;
+mod kept_kill;
 mod kill;
 mod packaging;
 mod readme;
@@ -18,3 +21,4 @@ mod serving;
 mod support;
 mod tidy;
 mod torn;
+mod torn_kept;
