@@ -1,5 +1,6 @@
 //! What the HTTP edge costs, beside a bare hyper service that answers the same bytes, and what the server
-//! costs that does nothing. `cargo bench --bench http`, or one part of it: `-- requests`, `-- idle`, `-- slow`.
+//! costs that does nothing. `cargo bench --bench http`, or one part of it: `-- requests`, `-- idle`, `-- slow`,
+//! `-- cache`, `-- fill`.
 //!
 //! Server, peers and the generator of requests share the machine; the generator's own cost is printed, for
 //! it is in both sides of each ratio of requests. The ratio of the servers' CPU is free of it. One run
@@ -11,6 +12,13 @@
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
+#[path = "http/cache.rs"]
+mod cache;
+#[path = "http/fill.rs"]
+mod fill;
+#[path = "http/redis.rs"]
+mod redis;
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -50,12 +58,16 @@ fn main() {
         ["requests"] => requests(),
         ["idle"] => idle(),
         ["slow"] => slow_clients(),
+        ["cache"] => cache::scene(),
+        ["fill"] => fill::scene(),
         [] => {
             requests();
             idle();
             slow_clients();
+            cache::scene();
+            fill::scene();
         }
-        _ => panic!("the parts are: requests, idle, slow"),
+        _ => panic!("the parts are: requests, idle, slow, cache, fill"),
     }
 }
 
@@ -113,23 +125,27 @@ struct Holdfast {
 
 impl Holdfast {
     fn start() -> Holdfast {
-        Holdfast::start_by(Command::new(SERVER))
+        Holdfast::start_by(Command::new(SERVER).env_clear())
+    }
+
+    /// One with so much memory for the cache.
+    fn start_with_budget(budget: &str) -> Holdfast {
+        Holdfast::start_by(Command::new(SERVER).env_clear().env("HOLDFAST_CACHE_BUDGET", budget))
     }
 
     fn start_with_descriptors(limit: u32) -> Holdfast {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), SERVER]);
-        Holdfast::start_by(command)
+        Holdfast::start_by(command.env_clear())
     }
 
-    fn start_by(mut command: Command) -> Holdfast {
+    fn start_by(command: &mut Command) -> Holdfast {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let data_dir = folder.path().join("data");
         let began = Instant::now();
         let child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data_dir)
-            .env_clear()
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn();
@@ -301,7 +317,9 @@ const PACED_A_SECOND: u32 = 10_000;
 #[derive(Clone)]
 struct Target {
     address: SocketAddr,
-    request: Arc<[u8]>,
+    /// One after the other, again and again.
+    requests: Arc<[Vec<u8>]>,
+    /// The same for all of them.
     body_bytes: usize,
     /// Each connection asks once in this time; at once again when it is zero.
     every: Duration,
@@ -309,12 +327,16 @@ struct Target {
 
 impl Target {
     fn new(address: SocketAddr, path: &str, token: Option<&str>) -> (Target, Answer) {
-        let request = request(address, path, token);
-        let answer = ask(&mut connect(address).unwrap(), &request).unwrap();
-        assert_eq!(answer.status, 200, "{path}");
+        Target::of(address, vec![request(address, path, token)])
+    }
+
+    /// Whose answers have bodies of one length.
+    fn of(address: SocketAddr, requests: Vec<Vec<u8>>) -> (Target, Answer) {
+        let answer = ask(&mut connect(address).unwrap(), &requests[0]).unwrap();
+        assert_eq!(answer.status, 200, "{}", requests[0].escape_ascii());
         let body_bytes = answer.body().len();
-        let request = request.into();
-        (Target { address, request, body_bytes, every: Duration::ZERO }, answer)
+        let requests = requests.into();
+        (Target { address, requests, body_bytes, every: Duration::ZERO }, answer)
     }
 
     /// The same, [`PACED_A_SECOND`] times a second on all connections together.
@@ -325,13 +347,21 @@ impl Target {
 }
 
 /// One connection: asks, waits, asks again, until the time is up. How long each answer took.
-async fn keep_asking(mut stream: tokio::net::TcpStream, its: Target, until: Instant) -> Vec<u64> {
+async fn keep_asking(
+    mut stream: tokio::net::TcpStream,
+    its: Target,
+    from: usize,
+    until: Instant,
+) -> Vec<u64> {
     let mut took = Vec::with_capacity(1 << 14);
-    let mut buffer = [0; 4096];
+    let mut buffer = vec![0; its.body_bytes + 4096];
     let mut asked_at = Instant::now();
     let mut due = asked_at;
-    while asked_at < until {
-        stream.write_all(&its.request).await.unwrap();
+    for request in its.requests.iter().cycle().skip(from % its.requests.len()) {
+        if until <= asked_at {
+            break;
+        }
+        stream.write_all(request).await.unwrap();
         let mut filled = 0;
         loop {
             let n = stream.read(&mut buffer[filled..]).await.unwrap();
@@ -378,8 +408,10 @@ fn generate(target: &Target, connections: usize, talk: &Talk) {
         talk.tell.send(Vec::new()).unwrap();
         talk.told.recv().unwrap();
         let until = Instant::now() + length();
-        let tasks: JoinSet<Vec<u64>> =
-            streams.into_iter().map(|stream| keep_asking(stream, target.clone(), until)).collect();
+        let streams = streams.into_iter().enumerate();
+        // They begin at places of their own, so that not all ask for the same at the same time.
+        let asking = streams.map(|(n, its)| keep_asking(its, target.clone(), 37 * n, until));
+        let tasks: JoinSet<Vec<u64>> = asking.collect();
         talk.tell.send(tasks.join_all().await.concat()).unwrap();
         assert!(talk.told.recv().is_err(), "there is nothing else to do");
     });
@@ -463,6 +495,13 @@ impl<'a> Measurement<'a> {
         self.samples.iter().map(of).sum::<Duration>().as_secs_f64() * 1e6 / requests
     }
 
+    fn print_head() {
+        println!(
+            "{:<40} {:>9} {:>8} {:>8} {:>12} {:>12}",
+            "", "req/s", "p50 us", "p99 us", "CPU us/req", "generator's"
+        );
+    }
+
     fn print(&self) {
         println!(
             "{:<40} {:>9.0} {:>8.0} {:>8.0} {:>12.2} {:>12.2}",
@@ -476,8 +515,18 @@ impl<'a> Measurement<'a> {
     }
 }
 
-fn requests() {
+/// Measures each of them in turn, so that all meet the same machine.
+fn in_rounds(all: &mut [Measurement<'_>]) -> u64 {
     let rounds = amount("HOLDFAST_BENCH_ROUNDS", 5);
+    for _ in 0..rounds {
+        for measurement in &mut *all {
+            measurement.samples.push(measure(measurement.process, &measurement.target));
+        }
+    }
+    rounds
+}
+
+fn requests() {
     let server = Holdfast::start();
     let (livez, livez_answer) = Target::new(server.address, "/livez", None);
     let (tenant, tenant_answer) = Target::new(server.address, TENANT, Some(&server.token));
@@ -495,19 +544,12 @@ fn requests() {
         Measurement::new("bare hyper, paced", &tenant_peer.process, bare_paced),
         Measurement::new("GET /v1/tenants/default, paced", &server.process, paced),
     ];
-    for _ in 0..rounds {
-        for measurement in &mut all {
-            measurement.samples.push(measure(measurement.process, &measurement.target));
-        }
-    }
+    let rounds = in_rounds(&mut all);
     println!(
         "requests: {CONNECTIONS} connections, each asking again at once, or paced: \
          {PACED_A_SECOND}/s in all; medians of {rounds} rounds\n"
     );
-    println!(
-        "{:<40} {:>9} {:>8} {:>8} {:>12} {:>12}",
-        "", "req/s", "p50 us", "p99 us", "CPU us/req", "generator's"
-    );
+    Measurement::print_head();
     all.iter().for_each(Measurement::print);
     println!();
     for [bare, ours] in all.as_chunks().0 {
