@@ -142,11 +142,18 @@ fn who_gives_up_leaves_the_line_and_the_next_one_is_served() {
 fn a_lock_that_was_taken_for_somebody_who_is_gone_is_released_at_once() {
     let world = World::new(4);
     let app = &*world.app;
+    let mut gone_before_it_came = 0;
     for _ in 0..50 {
         let mut gone = Box::pin(take(app, "ben"));
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(gone.as_mut().poll(&mut cx).is_pending());
+        let came = gone.as_mut().poll(&mut cx).is_ready();
         drop(gone);
+        if came {
+            // The thread of the file was faster; then it is his.
+            run(release(app, "ben")).unwrap();
+            continue;
+        }
+        gone_before_it_came += 1;
         wait_until("nothing is under way", || app.kept.writer().figures().queue_ops == 0);
         wait_until("it is free", || app.locks(TENANT, None, 1).is_empty());
         run(async {
@@ -154,6 +161,7 @@ fn a_lock_that_was_taken_for_somebody_who_is_gone_is_released_at_once() {
             release(app, "anne").await.unwrap();
         });
     }
+    assert!(0 < gone_before_it_came);
     let done = app.kept.writer().figures();
     assert!(100 <= done.done, "{done:?}");
 }
