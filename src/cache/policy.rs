@@ -26,7 +26,7 @@
 //! **Invariants**
 //! - The same seed and the same calls give the same victims.
 //! - [`Policy::victim`] names a slot whenever there is one.
-//! - A few bytes an entry, see [`Policy::bytes`]; none in an empty shard that forgot what it had.
+//! - A few bytes an entry; none in an empty shard that forgot what it had.
 //! - The queue of the window may name slots that are gone, and never holds more than its bound. Whoever is
 //!   marked as in the window while the queue is empty is ordinary, so that nobody is immortal.
 
