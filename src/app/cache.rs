@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::directory::TenantEntry;
+use super::kept::PutOwned;
 use super::{App, Error};
 use crate::base::limits::{CALL_ITEMS_MAX, WRITE_DEADLINE};
 use crate::base::name::Namespace;
@@ -176,7 +177,7 @@ impl App {
     /// Puts an entry. Into a kept namespace: answered after its sync.
     pub async fn cache_put(&self, space: &Arc<Space>, put: &Put<'_>) -> Result<Stored, Error> {
         if space.kept() {
-            return self.kept_put(space, put).await;
+            return self.kept.put(space, PutOwned::of(put)).await;
         }
         Ok(space.put(self.clock.mono(), put)?)
     }
@@ -184,7 +185,8 @@ impl App {
     /// Puts several entries. Into a kept namespace: all of them or none.
     pub async fn cache_put_all(&self, space: &Arc<Space>, puts: &[Put<'_>]) -> Result<(), Error> {
         if space.kept() {
-            return self.kept_put_all(space, puts).await;
+            let puts = puts.iter().map(PutOwned::of).collect();
+            return self.kept.put_all(space, puts).await.map(drop);
         }
         Ok(space.put_all(self.clock.mono(), puts)?)
     }
@@ -198,7 +200,7 @@ impl App {
         life: Life,
     ) -> Result<i64, Error> {
         if space.kept() {
-            return self.kept_increment(space, key, by, life).await;
+            return self.kept.increment(space, key.as_str().to_owned(), by, life).await;
         }
         Ok(space.increment(self.clock.mono(), key, by, life)?)
     }
@@ -212,7 +214,7 @@ impl App {
         stale: Option<Duration>,
     ) -> Result<bool, Error> {
         if space.kept() {
-            return self.kept_touch(space, key, ttl, stale).await;
+            return self.kept.touch(space, key.as_str().to_owned(), ttl, stale).await;
         }
         Ok(space.touch(self.clock.mono(), key, ttl, stale))
     }

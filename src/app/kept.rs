@@ -13,8 +13,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::Error;
 use super::directory::Directory;
-use super::{App, Error};
 use crate::base::id::TenantId;
 use crate::base::limits::WRITE_DEADLINE;
 use crate::base::name::Namespace;
@@ -140,7 +140,7 @@ pub struct PutOwned {
 
 impl PutOwned {
     /// The same with texts of its own.
-    fn of(put: &Put<'_>) -> PutOwned {
+    pub(super) fn of(put: &Put<'_>) -> PutOwned {
         PutOwned {
             key: put.key.as_str().to_owned(),
             value: Bytes::copy_from_slice(put.value),
@@ -411,11 +411,6 @@ impl Kept {
         self.run(self.terms(Effect::Grows, bytes), vec![stamp], operation, follow).await
     }
 
-    /// Removes one entry; whether it was there.
-    pub async fn delete(&self, space: &Arc<Space>, key: String) -> Result<bool, Error> {
-        Ok(self.forget(space, What::Keys(vec![key])).await? != 0)
-    }
-
     /// Forgets, in steps, and says how many entries that were. After an error some of them are gone and some
     /// are not; asking again forgets the rest.
     pub async fn forget(&self, space: &Arc<Space>, what: What) -> Result<u64, Error> {
@@ -503,50 +498,6 @@ impl Kept {
             self.state.locks.forget_tenant(tenant);
         }
         Ok(locks)
-    }
-}
-
-impl App {
-    /// Puts one entry into a kept namespace.
-    pub(super) async fn kept_put(
-        &self,
-        space: &Arc<Space>,
-        put: &Put<'_>,
-    ) -> Result<Stored, Error> {
-        let put = PutOwned::of(put);
-        self.kept.put(space, put).await
-    }
-
-    /// Puts several: all of them, or none.
-    pub(super) async fn kept_put_all(
-        &self,
-        space: &Arc<Space>,
-        puts: &[Put<'_>],
-    ) -> Result<(), Error> {
-        let puts = puts.iter().map(PutOwned::of).collect();
-        self.kept.put_all(space, puts).await.map(drop)
-    }
-
-    /// Adds to a number.
-    pub(super) async fn kept_increment(
-        &self,
-        space: &Arc<Space>,
-        key: Key<'_>,
-        by: i64,
-        life: Life,
-    ) -> Result<i64, Error> {
-        self.kept.increment(space, key.as_str().to_owned(), by, life).await
-    }
-
-    /// Gives a new ttl.
-    pub(super) async fn kept_touch(
-        &self,
-        space: &Arc<Space>,
-        key: Key<'_>,
-        ttl: Duration,
-        stale: Option<Duration>,
-    ) -> Result<bool, Error> {
-        self.kept.touch(space, key.as_str().to_owned(), ttl, stale).await
     }
 }
 
