@@ -101,12 +101,18 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 
 /// The stored bytes of `record`.
 pub fn encode<R: Record + Schema>(record: &R) -> Result<Vec<u8>, Error> {
-    let value = encode_value(record)?;
-    let mut out = Vec::with_capacity(HEAD_BYTES + value.len() + CRC_BYTES);
+    encode_behind(&[], record)
+}
+
+/// `front`, and behind it the stored bytes of `record`, in one piece.
+pub fn encode_behind<R: Record + Schema>(front: &[u8], record: &R) -> Result<Vec<u8>, Error> {
+    let size = value_bytes(record)?;
+    let mut out = Vec::with_capacity(front.len() + HEAD_BYTES + size + CRC_BYTES);
+    out.extend_from_slice(front);
     out.push(R::HEAD.kind);
     out.push(R::HEAD.version);
-    out.extend_from_slice(&value);
-    let crc = checksum(&out);
+    encode_value(&mut out, record, size)?;
+    let crc = checksum(&out[front.len()..]);
     out.extend_from_slice(&crc.to_le_bytes());
     Ok(out)
 }
@@ -143,23 +149,25 @@ fn step_of(value_bytes: usize) -> usize {
     STEPS.iter().position(|&end| value_bytes <= end).unwrap_or(STEPS.len())
 }
 
-fn encode_value<R: Schema>(record: &R) -> Result<Vec<u8>, Error> {
-    let malformed = |error: wincode::WriteError| Error::Malformed(error.to_string());
+/// What the value of `record` takes, if that is not too much.
+fn value_bytes<R: Schema>(record: &R) -> Result<usize, Error> {
     let largest: Step4 = limit();
-    let size = wincode::config::serialized_size(record, largest).map_err(malformed)?;
+    let size = wincode::config::serialized_size(record, largest);
+    let size = size.map_err(|error| Error::Malformed(error.to_string()))?;
     let size = usize::try_from(size).map_err(|_| Error::TooLarge(usize::MAX))?;
     let total = HEAD_BYTES + size + CRC_BYTES;
-    if RECORD_BYTES_MAX < total {
-        return Err(Error::TooLarge(total));
-    }
+    if RECORD_BYTES_MAX < total { Err(Error::TooLarge(total)) } else { Ok(size) }
+}
+
+fn encode_value<R: Schema>(out: &mut Vec<u8>, record: &R, size: usize) -> Result<(), Error> {
     match step_of(size) {
-        0 => wincode::config::serialize::<R, Step0>(record, limit()),
-        1 => wincode::config::serialize::<R, Step1>(record, limit()),
-        2 => wincode::config::serialize::<R, Step2>(record, limit()),
-        3 => wincode::config::serialize::<R, Step3>(record, limit()),
-        _ => wincode::config::serialize::<R, Step4>(record, limit()),
+        0 => wincode::config::serialize_into::<R, Step0>(out, record, limit()),
+        1 => wincode::config::serialize_into::<R, Step1>(out, record, limit()),
+        2 => wincode::config::serialize_into::<R, Step2>(out, record, limit()),
+        3 => wincode::config::serialize_into::<R, Step3>(out, record, limit()),
+        _ => wincode::config::serialize_into::<R, Step4>(out, record, limit()),
     }
-    .map_err(malformed)
+    .map_err(|error| Error::Malformed(error.to_string()))
 }
 
 fn decode_value<R: Schema>(value: &[u8]) -> Result<R, Error> {

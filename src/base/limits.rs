@@ -34,6 +34,8 @@ pub const NAMESPACES_MAX: usize = 10_000;
 pub const TENANT_NAMESPACES_MAX: usize = 1000;
 /// Namespaces whose figures are in `/metrics`: the largest.
 pub const NAMESPACES_TOLD_MAX: usize = 1000;
+/// Queues, and as many types of their jobs, of which figures are told: those that were active last.
+pub const QUEUES_TOLD_MAX: usize = 1000;
 /// Leases on cache keys that are out at one moment.
 pub const CACHE_LEASES_MAX: usize = 100_000;
 /// The shortest and the longest lease on a cache key.
@@ -89,6 +91,139 @@ pub const KEPT_STEP_ROWS: usize = 500;
 pub const KEPT_STEP_BYTES: usize = 8 << 20;
 /// Fences and other numbers that JSON carries without loss stay below this.
 pub const JSON_NUMBER_END: u64 = 1 << 53;
+
+/// The type of a job.
+pub const JOB_TYPE_BYTES_MAX: usize = 128;
+/// A tag of a job, and tags of one job.
+pub const JOB_TAG_BYTES_MAX: usize = 128;
+/// See [`JOB_TAG_BYTES_MAX`].
+pub const JOB_TAGS_MAX: usize = 16;
+/// A key that only one job of a queue holds.
+pub const UNIQUE_KEY_BYTES_MAX: usize = 512;
+/// What a job leaves when it is done.
+pub const JOB_RESULT_BYTES_MAX: usize = 64 << 10;
+/// What an attempt notes for the next one.
+pub const JOB_CHECKPOINT_BYTES_MAX: usize = 16 << 10;
+/// The class of an error; cut, never refused.
+pub const ERROR_CLASS_BYTES_MAX: usize = 256;
+/// Its message.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Its trace.
+pub const ERROR_TRACE_BYTES_MAX: usize = 16 << 10;
+/// Why a lease was given back; cut, never refused.
+pub const RELEASE_REASON_BYTES_MAX: usize = 256;
+/// What is pushed when a job is given up carries no more than this.
+pub const FOLLOWUP_PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// Waits in a list of them.
+pub const BACKOFF_LIST_MAX: usize = 100;
+/// Errors, or crashes, after which a job is given up: at most.
+pub const JOB_TRIES_MAX: u32 = 10_000;
+/// The tries of a job for which nobody says anything.
+pub const JOB_TRIES_DEFAULT: u32 = 10;
+/// Its crashes.
+pub const JOB_CRASHES_DEFAULT: u32 = 3;
+/// How long an attempt of it may run.
+pub const JOB_TIMEOUT_DEFAULT: Duration = Duration::from_hours(1);
+/// The shortest and the longest of such times.
+pub const JOB_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// See [`JOB_TIMEOUT_MIN`].
+pub const JOB_TIMEOUT_MAX: Duration = Duration::from_hours(24 * 7);
+/// How long a worker may be silent, if it says nothing.
+pub const JOB_LEASE_DEFAULT: Duration = Duration::from_mins(1);
+/// The shortest and the longest of such times.
+pub const JOB_LEASE_MIN: Duration = Duration::from_secs(1);
+/// See [`JOB_LEASE_MIN`].
+pub const JOB_LEASE_MAX: Duration = Duration::from_hours(24);
+/// After a start, workers that were running have at least this long to be heard of.
+pub const LEASE_GRACE: Duration = Duration::from_secs(30);
+/// A job cannot be put off for longer.
+pub const JOB_DELAY_MAX: Duration = Duration::from_hours(3650 * 24);
+/// How long the result of a job can be asked for, if nobody says.
+pub const JOB_RESULT_TTL_DEFAULT: Duration = Duration::from_hours(1);
+/// And how long at most.
+pub const JOB_RESULT_TTL_MAX: Duration = Duration::from_hours(30 * 24);
+/// Jobs of one lease.
+pub const LEASE_JOBS_MAX: usize = 100;
+/// Bytes of payload in one answer to a lease; what does not fit is leased by the next one.
+pub const LEASE_BYTES_MAX: usize = 8 << 20;
+/// Queues that one lease looks through.
+pub const LEASE_QUEUES_MAX: usize = 100;
+/// Jobs that run at one moment.
+pub const JOBS_RUNNING_MAX: usize = 100_000;
+/// Callers that wait for jobs at one moment.
+pub const JOB_WAITERS_MAX: usize = 10_000;
+/// Queues of one server, and of one tenant.
+pub const QUEUES_MAX: usize = 10_000;
+/// See [`QUEUES_MAX`].
+pub const TENANT_QUEUES_MAX: usize = 1000;
+/// Types of one queue with figures of their own; the others share theirs.
+pub const QUEUE_TYPES_MAX: usize = 100;
+/// A queue without jobs and settings is forgotten after this time.
+pub const QUEUE_IDLE: Duration = Duration::from_mins(15);
+/// Rows of the outbox; beyond it done jobs are only counted.
+pub const OUTBOX_ROWS_MAX: u64 = 500_000;
+/// Up to here the history waits for a burst to be over.
+pub const OUTBOX_LAG_ROWS: u64 = OUTBOX_ROWS_MAX / 5;
+/// Keys of calls that are not done twice, of one tenant.
+pub const IDEMPOTENCY_KEYS_MAX: u64 = 1_000_000;
+/// The text of such a key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// For how long such a call is remembered.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_hours(24);
+/// Schedules of one tenant, and of one server.
+pub const TENANT_SCHEDULES_MAX: usize = 1000;
+/// See [`TENANT_SCHEDULES_MAX`].
+pub const SCHEDULES_MAX: usize = 10_000;
+/// The text of a cron line.
+pub const CRON_BYTES_MAX: usize = 256;
+/// The shortest distance of the moments of a schedule.
+pub const SCHEDULE_EVERY_MIN: Duration = Duration::from_secs(1);
+/// Missed moments that are caught up with.
+pub const SCHEDULE_CATCH_UP_MAX: usize = 100;
+/// Jobs that a queue lets out in one second, minute or hour, where that is limited at all.
+pub const RATE_COUNT_MAX: u64 = 1_000_000;
+/// What is kept of the shape of an error's message to tell errors apart. It is part of the numbers of
+/// groups that are stored: never changed.
+pub const ERROR_SHAPE_BYTES_MAX: usize = 256;
+/// Workers that are known at one moment, of one server.
+pub const JOB_WORKERS_MAX: usize = 10_000;
+/// The id that a worker gives itself.
+pub const WORKER_ID_BYTES_MAX: usize = 128;
+/// The machine that it says it runs on.
+pub const WORKER_HOST_BYTES_MAX: usize = 255;
+/// Queues that all known workers serve, counted once for each worker.
+pub const WORKER_QUEUES_MAX: usize = 100_000;
+/// A worker that is not heard of for this long is stale.
+pub const WORKER_STALE: Duration = Duration::from_mins(1);
+/// A worker that is not heard of for this long, and has no lease, is forgotten.
+pub const WORKER_GONE: Duration = Duration::from_mins(15);
+/// Processes of this machine that are watched at one moment; each costs a descriptor.
+pub const WATCHES_MAX: usize = 10_000;
+/// Of a lease that is none, so much is repeated.
+pub const LEASE_TEXT_BYTES_MAX: usize = 64;
+/// The text of a fingerprint.
+pub const FINGERPRINT_BYTES_MAX: usize = 64;
+/// The most by which a schedule is late by chance.
+pub const SCHEDULE_JITTER_MAX: Duration = Duration::from_hours(24);
+/// Commands that one `holdfast work` runs at once.
+pub const WORK_CONCURRENCY_MAX: usize = 256;
+/// How long it asks the server to hold back an answer without jobs.
+pub const WORK_WAIT: Duration = Duration::from_secs(20);
+/// Its pauses while the server is away: the first one.
+pub const WORK_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest of them.
+pub const WORK_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What it still reads of a command that has ended, when something that the command started holds its
+/// standard error.
+pub const WORK_LEFTOVER: Duration = Duration::from_secs(1);
+/// A command is asked to end so long before the attempt's deadline at most, so that its answer is there in time.
+pub const WORK_ANSWER_MARGIN: Duration = Duration::from_secs(2);
+/// Rows of a picture of the queues.
+pub const MONITOR_ROWS_MAX: usize = 1000;
+/// Rows that one operation in the background looks at or changes.
+pub const QUEUE_STEP_ROWS: usize = 500;
+/// Bytes of jobs after which such an operation stops; it may go beyond by one of them.
+pub const QUEUE_STEP_BYTES: usize = 8 << 20;
 
 /// The longest length of time a person can write: about a hundred years.
 pub const DURATION_MAX: Duration = Duration::from_hours(36_500 * 24);
@@ -154,6 +289,8 @@ pub const DISK_RETRY_EVERY: Duration = Duration::from_secs(1);
 pub const REOPEN_AFTER: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(10)];
 
+/// A read that is not done by then is not begun any more.
+pub const READ_DEADLINE: Duration = Duration::from_secs(2);
 /// A write that is not done by then is not begun any more.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -231,6 +368,24 @@ pub const CATALOG_ROWS_MAX: usize = LIST_MAX + 1;
 /// Bytes written, as far as they are known, after which the catalog's log is copied into its file.
 pub const CATALOG_LOG_BYTES: u64 = 4 << 20;
 
+/// Rows of the history that are looked at for one page of a search; then the page is short and says
+/// where to go on.
+pub const HISTORY_LOOKED_AT_MAX: usize = 50_000;
+/// The text that a search looks for.
+pub const HISTORY_TEXT_BYTES_MAX: usize = 256;
+/// Finished jobs that one step removes from the history.
+pub const HISTORY_STEP_ROWS: usize = 500;
+/// Groups of failures of one tenant; what would make another one is counted together.
+pub const HISTORY_GROUPS_MAX: u64 = 10_000;
+/// Types, and queues, that are named for a group of failures.
+pub const HISTORY_GROUP_NAMES_MAX: usize = 20;
+/// Bytes written, as far as they are known, after which the log of the history is copied into its file.
+pub const HISTORY_LOG_BYTES: u64 = 32 << 20;
+/// Pages of the history that whoever writes it keeps in memory.
+pub const HISTORY_CACHE_BYTES: u64 = 16 << 20;
+/// Jobs whose tags stand together, so that the places where new ones go fit into memory.
+pub const HISTORY_PART_ROWS: u64 = 1 << 15;
+
 /// Tasks that may wait in front of the CPU pool.
 pub const POOL_QUEUE_MAX: usize = 1024;
 /// Threads of the CPU pool, whatever the machine has.
@@ -253,6 +408,20 @@ pub const TIERS_MAX: usize = 256;
 pub const CONFIG_NAMESPACES_MAX: usize = 1000;
 /// Classes of the cache that it may have, those that are built in among them.
 pub const CLASSES_MAX: usize = 256;
+/// Types of jobs that it may have, those that are built in among them.
+pub const QUEUE_TYPES_CONFIG_MAX: usize = 256;
+/// The least and the most rows of finished jobs that can be kept to be searched.
+pub const HISTORY_ROWS_MIN: u64 = 1000;
+/// See [`HISTORY_ROWS_MIN`].
+pub const HISTORY_ROWS_MAX: u64 = 1_000_000_000;
+/// The least space that they can be given.
+pub const HISTORY_BYTES_MIN: u64 = 1 << 20;
+/// The shortest and the longest time for which they can be kept.
+pub const HISTORY_AGE_MIN: Duration = Duration::from_mins(1);
+/// See [`HISTORY_AGE_MIN`].
+pub const HISTORY_AGE_MAX: Duration = Duration::from_hours(3650 * 24);
+/// The name of a time zone.
+pub const TIMEZONE_BYTES_MAX: usize = 64;
 /// The least that a budget of the cache can be.
 pub const CACHE_BUDGET_BYTES_MIN: u64 = 1 << 20;
 /// The least that a namespace of the cache can be allowed.
@@ -311,6 +480,9 @@ const _: () = assert!(
 const _: () = assert!(CACHE_VALUE_BYTES_MAX + (64 << 10) <= RECORD_BYTES_MAX);
 const _: () = assert!(JOB_PAYLOAD_BYTES_MAX <= CACHE_VALUE_BYTES_MAX);
 const _: () = assert!(CONFIG_NAMESPACES_MAX <= NAMESPACES_MAX);
+// One worker alone does not reach the bound of all, and is stale before it is forgotten.
+const _: () = assert!(LEASE_QUEUES_MAX <= WORKER_QUEUES_MAX);
+const _: () = assert!(WORKER_STALE.as_millis() < WORKER_GONE.as_millis());
 const _: () = assert!(ENGINE_CACHE_BYTES_MIN <= ENGINE_CACHE_BYTES_MAX);
 const _: () = assert!(WORKER_REST_MIN.as_millis() <= WORKER_REST_MAX.as_millis());
 

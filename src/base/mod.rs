@@ -12,6 +12,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod name;
+pub mod pieces;
 pub mod quota;
 pub mod rng;
 pub mod scope;

@@ -4,7 +4,7 @@
 //! enters; a name in hand needs no further check, can be part of a path or a URL, and can be part of a
 //! key because it never holds the byte 0x00.
 
-use super::limits::NAME_BYTES_MAX;
+use super::limits::{NAME_BYTES_MAX, TIMEZONE_BYTES_MAX};
 use std::fmt;
 
 /// Why a text is not a name.
@@ -29,6 +29,12 @@ pub enum NameProblem {
         /// Position of the first such byte.
         at: usize,
     },
+    /// What is no character of a line.
+    #[error("has a control character at byte {at}")]
+    Control {
+        /// Position of the first such byte.
+        at: usize,
+    },
     /// `.` or `..`, which clients and proxies rewrite.
     #[error("must not be \".\" or \"..\"")]
     Dots,
@@ -46,6 +52,14 @@ fn check(text: &str) -> Result<(), NameProblem> {
         return Err(NameProblem::Dots);
     }
     Ok(())
+}
+
+/// Whether `text` can be the name of a time zone, as IANA calls them. Whether there is such a zone is for
+/// those to say who have the calendar.
+pub fn is_zone_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-' | b'/');
+    let named = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+    named && text.len() <= TIMEZONE_BYTES_MAX && text.bytes().all(allowed)
 }
 
 macro_rules! name {

@@ -367,6 +367,12 @@ impl<T: Kept> Keeper<T> {
         self.shared.state()
     }
 
+    /// Until the next task: as if the disk were full.
+    #[cfg(test)]
+    pub(crate) fn pretend_disk_short(&self) {
+        self.shared.disk_short.store(true, Relaxed);
+    }
+
     /// Everything that can be counted.
     pub fn figures(&self) -> Figures {
         let (shared, counters) = (&self.shared, &self.shared.counters);

@@ -4,12 +4,14 @@
 //! - [`keeper`]: one thread that keeps one thing, and runs what is asked of it in turn.
 //! - [`pool`]: a few threads for work that is all CPU.
 //! - [`worker`]: background work that is stepped.
+//! - [`aside`]: a thread for what waits for the system.
 //!
 //! Invariants: every queue is bounded and refuses when full; every thread is named, counted and
 //! joined; a panic in somebody's closure is caught, counted and answered, and harms no neighbour;
 //! everything that happens can be seen in figures. Time comes from a [`crate::base::time::Clock`],
 //! never from the system.
 
+pub mod aside;
 pub mod figures;
 pub mod keeper;
 pub mod pool;

@@ -125,11 +125,23 @@ pub enum Table {
     Kept,
     /// kept.redb: locks, by name.
     Locks,
+    /// jobs.redb: what has become of a job beyond its first wait.
+    Courses,
+    /// jobs.redb: keys that only one job of a queue holds.
+    Unique,
+    /// jobs.redb: calls that are not done twice, and what they were answered.
+    Calls,
+    /// jobs.redb: settings of queues.
+    Queues,
+    /// jobs.redb: what is pushed at moments of the calendar.
+    Schedules,
+    /// jobs.redb: jobs that were given up, by queue and moment.
+    Failed,
 }
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 14] = [
         Table::Meta,
         Table::Jobs,
         Table::Ready,
@@ -138,6 +150,12 @@ impl Table {
         Table::Outbox,
         Table::Kept,
         Table::Locks,
+        Table::Courses,
+        Table::Unique,
+        Table::Calls,
+        Table::Queues,
+        Table::Schedules,
+        Table::Failed,
     ];
 
     /// The name on disk.
@@ -151,6 +169,13 @@ impl Table {
             Table::Outbox => "outbox",
             Table::Kept => "kept",
             Table::Locks => "locks",
+            Table::Courses => "courses",
+            // The word alone means something else in SQL.
+            Table::Unique => "uniques",
+            Table::Calls => "calls",
+            Table::Queues => "queues",
+            Table::Schedules => "schedules",
+            Table::Failed => "failed",
         }
     }
 
