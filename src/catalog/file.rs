@@ -9,34 +9,54 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::statements::Statement;
 use super::{Error, Result, from_sqlite};
-use crate::base::limits::{DISK_MARGIN_BYTES, ENGINE_CACHE_BYTES_MIN};
+use crate::base::limits::DISK_MARGIN_BYTES;
+
+/// What a connection is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    /// Statements that are kept prepared.
+    pub(super) statements: usize,
+    /// Pages of the file that are kept in memory, in bytes.
+    pub(super) cache_bytes: u64,
+}
+
+/// Statements that every file needs: to begin, to commit, and what is asked of the file as a whole.
+const OF_ALL_FILES: usize = 8;
 
 /// Opens the file, which must be there: who makes it decides who may read it.
-pub(super) fn connect(path: &Path) -> Result<Connection> {
+pub(super) fn connect(path: &Path, needs: Needs) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|e| from_sqlite("open", &e))?;
-    set_up(&connection)?;
+    set_up(&connection, needs)?;
     use_log(&connection)?;
     Ok(connection)
 }
 
-/// A catalog that nothing outlives.
-pub(super) fn connect_in_memory() -> Result<Connection> {
-    let connection = Connection::open_in_memory().map_err(|e| from_sqlite("open", &e))?;
-    set_up(&connection)?;
+/// A second connection to a file that somebody else has open: it sees what is committed, waits for
+/// nobody, and changes nothing.
+pub(super) fn connect_to_read(path: &Path, needs: Needs) -> Result<Connection> {
+    let connection = connect(path, needs)?;
+    let sql = |error: rusqlite::Error| from_sqlite("connect_to_read", &error);
+    connection.execute_batch("PRAGMA query_only = ON").map_err(sql)?;
     Ok(connection)
 }
 
-fn set_up(connection: &Connection) -> Result {
+/// A file that nothing outlives.
+pub(super) fn connect_in_memory(needs: Needs) -> Result<Connection> {
+    let connection = Connection::open_in_memory().map_err(|e| from_sqlite("open", &e))?;
+    set_up(&connection, needs)?;
+    Ok(connection)
+}
+
+fn set_up(connection: &Connection, needs: Needs) -> Result {
     let sql = |error: rusqlite::Error| from_sqlite("set_up", &error);
     // A dead handle must not touch the file again, and the last one to close would copy the log.
     let on_close = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(on_close, true).map_err(sql)?;
-    connection.set_prepared_statement_cache_capacity(Statement::ALL.len());
-    let cache_kib = ENGINE_CACHE_BYTES_MIN >> 10;
+    connection.set_prepared_statement_cache_capacity(needs.statements + OF_ALL_FILES);
+    let cache_kib = needs.cache_bytes >> 10;
     connection
         .execute_batch(&format!(
             "PRAGMA busy_timeout = 5000;

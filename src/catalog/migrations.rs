@@ -77,22 +77,25 @@ CREATE TABLE audit (
 ) STRICT;
 "];
 
+/// How many scripts the file has seen; no more than the `known` ones.
+pub(super) fn version(connection: &Connection, known: usize) -> Result<usize> {
+    let number = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let found = connection
+        .query_row("PRAGMA user_version", [], number)
+        .map_err(|error| from_sqlite("version", &error))?;
+    let found = usize::try_from(found)
+        .map_err(|_| Error::Damaged(format!("its schema has version {found}")))?;
+    if known < found { Err(Error::NewerSchema { found, known }) } else { Ok(found) }
+}
+
 /// Brings the file to the last of `scripts`. What it has seen already is not run again.
 pub(super) fn migrate(connection: &Connection, scripts: &[&str]) -> Result {
-    let sql = |error: rusqlite::Error| from_sqlite("migrate", &error);
-    let version = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-    let found = connection.query_row("PRAGMA user_version", [], version).map_err(sql)?;
-    let known = scripts.len();
-    let seen = usize::try_from(found)
-        .map_err(|_| Error::Damaged(format!("its schema has version {found}")))?;
-    if known < seen {
-        return Err(Error::NewerSchema { found: seen, known });
-    }
+    let seen = version(connection, scripts.len())?;
     for (index, script) in scripts.iter().enumerate().skip(seen) {
         let version = index + 1;
         let whole = format!("BEGIN IMMEDIATE; {script}; PRAGMA user_version = {version}; COMMIT");
         // When it fails, the connection is dropped, and what was begun goes with it.
-        connection.execute_batch(&whole).map_err(sql)?;
+        connection.execute_batch(&whole).map_err(|error| from_sqlite("migrate", &error))?;
     }
     Ok(())
 }

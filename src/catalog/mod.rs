@@ -23,25 +23,33 @@
 //! [`Error::Closed`]; whoever keeps it drops it and opens the file anew, to be verified. Only after
 //! [`Error::CommitFailed`] is it not known whether the operation is there. Nothing is tried again.
 //!
+//! Beside it, in a file of its own: what people search ([`history`]).
+//!
 //! The file is made, and its cached pages are forgotten, by whoever opens it. This module never reads a
 //! clock and never starts a thread.
 
 mod audit;
 mod file;
+mod handle;
+pub mod history;
 mod migrations;
+mod statement;
 mod statements;
 mod tenants;
 mod tokens;
 
 use std::path::Path;
 
-use rusqlite::{Connection, Params};
+use rusqlite::Connection;
 
+use self::file::Needs;
+use self::handle::{Handle, LogRule, Row, Tx};
 use self::statements::Statement;
 use crate::base::id::{TenantId, TokenId};
-use crate::base::limits::{CATALOG_LOG_BYTES, CATALOG_ROWS_MAX, TENANTS_MAX, TOKENS_MAX};
+use crate::base::limits::{
+    CATALOG_LOG_BYTES, CATALOG_ROWS_MAX, ENGINE_CACHE_BYTES_MIN, TENANTS_MAX, TOKENS_MAX,
+};
 use crate::base::name::TenantName;
-use crate::base::time::Timestamp;
 
 pub use self::audit::{Audit, AuditRow};
 pub use self::tenants::{Removal, Tenant};
@@ -49,8 +57,15 @@ pub use self::tokens::{Token, check_token_name};
 
 /// Bytes of a page, and of a frame of the log, roughly.
 const PAGE_BYTES: u64 = 4096;
-/// Pages that a changed row and its indexes take in the log, at most or so.
-const PAGES_A_CHANGE: u64 = 3;
+/// A changed row and its indexes take three pages in the log, at most or so.
+const LOG: LogRule = LogRule {
+    bytes: CATALOG_LOG_BYTES,
+    bytes_a_change: 3 * PAGE_BYTES,
+    bytes_a_commit: 2 * PAGE_BYTES,
+};
+
+const NEEDS: Needs =
+    Needs { statements: Statement::ALL.len(), cache_bytes: ENGINE_CACHE_BYTES_MIN };
 
 /// Why the catalog refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -189,20 +204,14 @@ pub type Space = Box<dyn Fn() -> u64 + Send>;
 
 /// The catalog: one connection, one user at a time.
 pub struct Catalog {
-    connection: Connection,
-    space: Space,
-    /// Why it cannot be used any more.
-    broken: Option<String>,
-    commits: u64,
-    /// Bytes in the log, roughly, since it was last copied into the file.
-    log_bytes: u64,
+    handle: Handle,
 }
 
 impl Catalog {
     /// Opens the file at `path`, which must be there (an empty one is a new catalog), and brings it to
     /// the schema of this version.
     pub fn open(path: &Path, opening: Opening, space: Space) -> Result<Catalog> {
-        let connection = file::connect(path)?;
+        let connection = file::connect(path, NEEDS)?;
         if opening == Opening::AfterFailure {
             file::verify(&connection)?;
         }
@@ -211,34 +220,32 @@ impl Catalog {
 
     /// A catalog that nothing outlives, for `--ephemeral` and for tests.
     pub fn in_memory() -> Result<Catalog> {
-        Catalog::on(file::connect_in_memory()?, Box::new(|| u64::MAX))
+        Catalog::on(file::connect_in_memory(NEEDS)?, Box::new(|| u64::MAX))
     }
 
     fn on(connection: Connection, space: Space) -> Result<Catalog> {
         migrations::migrate(&connection, migrations::MIGRATIONS)?;
-        // What an earlier process left in the log is copied with the first commit.
-        let log_bytes = CATALOG_LOG_BYTES;
-        Ok(Catalog { connection, space, broken: None, commits: 0, log_bytes })
+        Ok(Catalog { handle: Handle::new(connection, space, Some(LOG)) })
     }
 
     /// Why it cannot be used any more, if so.
     pub fn broken(&self) -> Option<String> {
-        self.broken.clone()
+        self.handle.broken()
     }
 
     /// Space that is certain: a commit writes a page to the log, and later the same page to the file.
     pub fn margin_bytes(&self) -> u64 {
-        (self.space)() / 2
+        self.handle.margin_bytes()
     }
 
     /// The size of the file, without its log.
     pub fn file_bytes(&self) -> u64 {
-        if self.broken.is_some() { 0 } else { file::bytes(&self.connection) }
+        self.handle.file_bytes()
     }
 
     /// Commits made since it was opened.
     pub fn commits(&self) -> u64 {
-        self.commits
+        self.handle.commits()
     }
 
     /// The start of a new server: its first tenant and that tenant's first token. False, and nothing
@@ -257,156 +264,7 @@ impl Catalog {
 
     /// Runs `body` in a transaction: committed when it is `Ok`, undone when it is not.
     fn transaction<T>(&mut self, body: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        if self.broken.is_some() {
-            return Err(Error::Closed);
-        }
-        // Stands when a panic comes through: nobody knows then what is half done.
-        self.broken = Some("an operation did not end".to_owned());
-        let before = self.connection.total_changes();
-        let result = attempt(&Tx { connection: &self.connection }, body);
-        self.broken = match &result {
-            Err(error) if error.breaks_handle() => Some(error.to_string()),
-            Err(_) | Ok(_) => None,
-        };
-        let changes = self.connection.total_changes() - before;
-        if result.is_ok() && changes != 0 {
-            self.commits += 1;
-            self.keep_log_short(changes);
-        }
-        result
-    }
-
-    /// Copies the log into the file now and then. What was committed is safe whatever comes of it; an
-    /// error breaks the handle, because the next attempt might skip what this one lost.
-    fn keep_log_short(&mut self, changes: u64) {
-        self.log_bytes += (2 + PAGES_A_CHANGE * changes) * PAGE_BYTES;
-        if self.log_bytes < CATALOG_LOG_BYTES {
-            return;
-        }
-        self.log_bytes = 0;
-        if let Err(error) = file::checkpoint(&self.connection) {
-            self.broken = Some(error.to_string());
-        }
-    }
-}
-
-/// A handle that is sound leaves a short log behind. Nothing depends on it.
-impl Drop for Catalog {
-    fn drop(&mut self) {
-        if self.broken.is_none()
-            && let Err(error) = file::checkpoint(&self.connection)
-        {
-            tracing::warn!(%error, "the catalog's log could not be copied at the end");
-        }
-    }
-}
-
-fn attempt<T>(tx: &Tx<'_>, body: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-    tx.run(Statement::Begin, [])?;
-    match body(tx) {
-        Ok(value) => {
-            let commit = tx.run(Statement::Commit, []);
-            commit.map_err(|error| Error::CommitFailed(error.to_string()))?;
-            Ok(value)
-        }
-        // The connection will be closed, which undoes it.
-        Err(error) if error.breaks_handle() => Err(error),
-        Err(error) => {
-            tx.run(Statement::Rollback, [])?;
-            Err(error)
-        }
-    }
-}
-
-/// A transaction, as operations see it: registered statements and typed rows.
-struct Tx<'c> {
-    connection: &'c Connection,
-}
-
-impl Tx<'_> {
-    /// Runs a statement; how many rows it changed.
-    fn run(&self, statement: Statement, params: impl Params) -> Result<u64> {
-        let changed = statement.prepare(self.connection)?.execute(params);
-        changed.map(|rows| rows as u64).map_err(|error| from_sqlite(statement.name(), &error))
-    }
-
-    /// Every row of a statement that has a bound.
-    fn all<T>(
-        &self,
-        statement: Statement,
-        params: impl Params,
-        read: impl Fn(&Row<'_, '_>) -> Result<T>,
-    ) -> Result<Vec<T>> {
-        let sql = |error: rusqlite::Error| from_sqlite(statement.name(), &error);
-        let mut prepared = statement.prepare(self.connection)?;
-        let mut rows = prepared.query(params).map_err(sql)?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().map_err(sql)? {
-            all.push(read(&Row { row, statement })?);
-        }
-        Ok(all)
-    }
-
-    /// The row of a statement that gives one at most.
-    fn one<T>(
-        &self,
-        statement: Statement,
-        params: impl Params,
-        read: impl Fn(&Row<'_, '_>) -> Result<T>,
-    ) -> Result<Option<T>> {
-        self.all(statement, params, read).map(|rows| rows.into_iter().next())
-    }
-
-    /// Rows of a table that is counted.
-    fn count(&self, table: &'static str) -> Result<u64> {
-        let amount = self.one(Statement::CountOf, [table], |row| row.int(0))?;
-        let amount = amount.ok_or_else(|| Error::BadRow(format!("no count of {table}")))?;
-        u64::try_from(amount).map_err(|_| Error::BadRow(format!("{amount} {table}")))
-    }
-}
-
-/// A row on its way to a type.
-struct Row<'r, 's> {
-    row: &'r rusqlite::Row<'s>,
-    statement: Statement,
-}
-
-impl Row<'_, '_> {
-    fn get<T: rusqlite::types::FromSql>(&self, column: usize) -> Result<T> {
-        self.row.get(column).map_err(|error| from_sqlite(self.statement.name(), &error))
-    }
-
-    fn int(&self, column: usize) -> Result<i64> {
-        self.get(column)
-    }
-
-    fn id(&self, column: usize) -> Result<u64> {
-        self.int(column).map(id_of)
-    }
-
-    fn text(&self, column: usize) -> Result<String> {
-        self.get(column)
-    }
-
-    fn moment(&self, column: usize) -> Result<Timestamp> {
-        let ms = self.int(column)?;
-        Timestamp::from_unix_ms(ms).ok_or_else(|| self.bad(ms))
-    }
-
-    fn moment_or_none(&self, column: usize) -> Result<Option<Timestamp>> {
-        match self.get::<Option<i64>>(column)? {
-            Some(ms) => Timestamp::from_unix_ms(ms).map(Some).ok_or_else(|| self.bad(ms)),
-            None => Ok(None),
-        }
-    }
-
-    fn tenant_name(&self, column: usize) -> Result<TenantName> {
-        let text = self.text(column)?;
-        TenantName::parse(&text).map_err(|error| self.bad(error))
-    }
-
-    fn bad(&self, what: impl std::fmt::Display) -> Error {
-        Error::BadRow(format!("{}: {what}", self.statement.name()))
+        self.handle.transaction(body)
     }
 }
 
@@ -458,7 +316,8 @@ fn from_sqlite(statement: &str, error: &rusqlite::Error) -> Error {
     match error {
         E::FromSqlConversionFailure(..)
         | E::IntegralValueOutOfRange(..)
-        | E::InvalidColumnType(..) => Error::BadRow(text),
+        | E::InvalidColumnType(..)
+        | E::Utf8Error(..) => Error::BadRow(text),
         _ => match error.sqlite_error_code() {
             Some(ConstraintViolation) => Error::Constraint(text),
             Some(DatabaseCorrupt | NotADatabase) => Error::Damaged(text),

@@ -3,44 +3,11 @@
 //! No other file of this folder spells SQL, but for migrations and pragmas. One list means that a test
 //! can ask SQLite how it would run each of them: none may walk a table that grows.
 
-use rusqlite::{CachedStatement, Connection};
-
-use super::{Result, from_sqlite};
-
-macro_rules! statements {
-    ($($statement:ident, $name:literal, $sql:literal;)*) => {
-        /// A statement that is run again and again.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Statement {
-            $(
-                #[doc = concat!("`", $name, "`")]
-                $statement,
-            )*
-        }
-
-        impl Statement {
-            /// Every statement.
-            pub(super) const ALL: &[Statement] = &[$(Statement::$statement,)*];
-
-            /// Its name, for messages.
-            pub(super) const fn name(self) -> &'static str {
-                match self {
-                    $(Statement::$statement => $name,)*
-                }
-            }
-
-            /// Its text.
-            pub(super) const fn sql(self) -> &'static str {
-                match self {
-                    $(Statement::$statement => $sql,)*
-                }
-            }
-        }
-    };
-}
+use super::statement::statements;
 
 statements! {
     Begin, "begin", "BEGIN IMMEDIATE";
+    BeginRead, "begin_read", "BEGIN";
     Commit, "commit", "COMMIT";
     Rollback, "rollback", "ROLLBACK";
 
@@ -89,11 +56,4 @@ statements! {
     AuditDeleteUpTo, "audit_delete_up_to",
         "DELETE FROM audit WHERE seq IN
          (SELECT seq FROM audit WHERE seq <= ?1 ORDER BY seq LIMIT ?2)";
-}
-
-impl Statement {
-    /// The statement, ready to run; prepared once for each connection.
-    pub(super) fn prepare(self, connection: &Connection) -> Result<CachedStatement<'_>> {
-        connection.prepare_cached(self.sql()).map_err(|error| from_sqlite(self.name(), &error))
-    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 
 use super::migrations::{MIGRATIONS, migrate};
+use super::statement::Sql;
 use super::statements::Statement;
 use super::{Audit, AuditRow, Catalog, Error, Opening, Removal, Tenant, Token};
 use crate::base::id::{TenantId, TokenId};
@@ -317,7 +318,8 @@ fn step(catalog: &mut Catalog, model: &mut Model, rng: &mut Rng) -> (Answer, Ans
 /// The counts that limits are judged by are those of the rows.
 fn check_counts(catalog: &Catalog) {
     for table in ["tenants", "tokens"] {
-        let (connection, first) = (&catalog.connection, |row: &rusqlite::Row<'_>| row.get(0));
+        let (connection, first) =
+            (&catalog.handle.connection, |row: &rusqlite::Row<'_>| row.get(0));
         let rows = format!("SELECT count(*) FROM {table}");
         let rows: i64 = connection.query_row(&rows, [], first).unwrap();
         let sql = Statement::CountOf.sql();
@@ -470,7 +472,7 @@ fn the_audit_trail_is_read_newest_first_and_never_uses_a_number_again() {
     assert_eq!(read(&mut catalog, None), [(4, "d".to_owned()), (3, "c".to_owned())]);
     assert_eq!(read(&mut catalog, Some(3)), [(2, "b".to_owned()), (1, "a".to_owned())]);
     assert_eq!(read(&mut catalog, Some(1)), []);
-    catalog.connection.execute("DELETE FROM audit", []).unwrap();
+    catalog.handle.connection.execute("DELETE FROM audit", []).unwrap();
     catalog.audit_add(&audit("e")).unwrap();
     assert_eq!(read(&mut catalog, Some(u64::MAX)), [(5, "e".to_owned())]);
 }
@@ -482,7 +484,8 @@ fn the_audit_trail_is_bounded() {
         catalog.audit_add(&audit("old")).unwrap();
     }
     let jump = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'audit'";
-    let jumped = catalog.connection.execute(jump, [AUDIT_ROWS_MAX.cast_signed() + 4]).unwrap();
+    let jumped =
+        catalog.handle.connection.execute(jump, [AUDIT_ROWS_MAX.cast_signed() + 4]).unwrap();
     assert_eq!(jumped, 1);
     catalog.audit_add(&audit("new")).unwrap();
     let seqs: Vec<u64> = content(&mut catalog).audit.iter().map(|row| row.seq).collect();
@@ -567,7 +570,7 @@ fn there_are_as_many_tenants_and_tokens_as_there_may_be() {
     let set = "UPDATE counts SET amount = ?2 WHERE name = ?1";
     let full = [("tenants", TENANTS_MAX), ("tokens", TOKENS_MAX)];
     for (table, max) in full {
-        catalog.connection.execute(set, params![table, max.cast_signed()]).unwrap();
+        catalog.handle.connection.execute(set, params![table, max.cast_signed()]).unwrap();
     }
     let entry = audit("x");
     let refused = catalog.tenant_insert(&tenant(3, "c"), &entry);
@@ -598,10 +601,10 @@ fn what_the_tables_refuse_is_undone_and_does_not_break_the_handle() {
 fn a_row_that_makes_no_sense_is_told_and_does_not_break_the_handle() {
     let mut catalog = fresh();
     fill(&mut catalog);
-    catalog.connection.execute("UPDATE tokens SET scopes = 1 << 30", []).unwrap();
+    catalog.handle.connection.execute("UPDATE tokens SET scopes = 1 << 30", []).unwrap();
     let page = catalog.tokens_page(None, 10);
     assert!(matches!(page, Err(Error::BadRow(_))), "{page:?}");
-    catalog.connection.execute("UPDATE tokens SET scopes = 1 << 40", []).unwrap();
+    catalog.handle.connection.execute("UPDATE tokens SET scopes = 1 << 40", []).unwrap();
     assert!(matches!(catalog.tokens_page(None, 10), Err(Error::BadRow(_))));
     assert_eq!(catalog.broken(), None);
 }
@@ -640,7 +643,7 @@ fn a_file_that_cannot_grow_breaks_the_handle_and_nothing_is_stored() {
     fill(&mut catalog);
     let pages = i64::try_from(catalog.file_bytes() / 4096).unwrap();
     let limit = format!("PRAGMA max_page_count = {pages}");
-    catalog.connection.query_row(&limit, [], |_| Ok(())).unwrap();
+    catalog.handle.connection.query_row(&limit, [], |_| Ok(())).unwrap();
     let mut stored = content(&mut catalog);
     let large = Audit { detail: "d".repeat(AUDIT_DETAIL_BYTES_MAX), ..audit("x") };
     let error = loop {
@@ -763,6 +766,7 @@ fn the_file_is_set_up_to_survive() {
     let folder = Folder::new();
     let catalog = folder.open();
     let word = |name: &str| match catalog
+        .handle
         .connection
         .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
         .unwrap()
@@ -803,7 +807,7 @@ fn a_broken_handle_does_not_touch_the_file_again() {
     let mut catalog = folder.open();
     fill(&mut catalog);
     let before = std::fs::read(&folder.path).unwrap();
-    catalog.broken = Some("a planned failure".to_owned());
+    catalog.handle.broken.replace(Some("a planned failure".to_owned()));
     drop(catalog);
     assert_eq!(std::fs::read(&folder.path).unwrap(), before, "the log was not copied");
     assert_eq!(content(&mut folder.open()).tokens.len(), 3, "what was committed is in the log");
@@ -812,7 +816,7 @@ fn a_broken_handle_does_not_touch_the_file_again() {
 // --- how statements are run --------------------------------------------------------------------------------
 
 /// What in the plan of `sql` grows with a table: walks over it, and sorting.
-fn what_grows(connection: &Connection, sql: &str) -> Vec<String> {
+pub(super) fn what_grows(connection: &Connection, sql: &str) -> Vec<String> {
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let details = statement.raw_query().mapped(|row| row.get::<_, String>(3));
     let grows = |detail: &String| {
@@ -826,10 +830,10 @@ fn what_grows(connection: &Connection, sql: &str) -> Vec<String> {
 fn no_statement_walks_or_sorts_a_table() {
     let catalog = fresh();
     for statement in Statement::ALL {
-        let grows = what_grows(&catalog.connection, statement.sql());
+        let grows = what_grows(&catalog.handle.connection, statement.sql());
         assert_eq!(grows, [] as [&str; 0], "{}: {}", statement.name(), statement.sql());
     }
-    let found = |sql: &str| what_grows(&catalog.connection, sql).len();
+    let found = |sql: &str| what_grows(&catalog.handle.connection, sql).len();
     assert_eq!(found("SELECT * FROM tokens WHERE name = ?1"), 1);
     assert_eq!(found("SELECT count(*) FROM tokens"), 1, "also by an index");
     assert_eq!(found("SELECT * FROM tokens WHERE tenant = ?1 ORDER BY name"), 1);
