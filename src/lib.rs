@@ -5,14 +5,14 @@
 //! A small shop installs Holdfast instead of Redis, a queue runner, Prometheus with Grafana, and an
 //! uptime monitor. Everything it promises rests on one sentence: **what was answered "stored" is there
 //! after `kill -9` and after a power cut.** This version has the storage that makes the sentence true, the
-//! edge (HTTP, tokens, tenants, settings, the command line), and the cache with its locks.
+//! edge (HTTP, tokens, tenants, settings, the command line), the cache with its locks, and the queues.
 //!
 //! ```text
 //!  row 8   cli                       commands; a client of our own API            (main.rs calls it, nothing else)
 //!  row 7   boot                      the real clock, the data directory, sockets; wires everything
 //!  row 6   http  io  config          edges: bytes <-> calls, the outside world, settings
 //!  row 5   app                       one door: who may do what, for which tenant
-//!  row 4   cache                     services                        (queue, series and others: to come)
+//!  row 4   cache  queue              services                        (series and others: to come)
 //!  row 3   exec                      the writer, the keeper, the CPU pool, background workers
 //!  row 2   store  catalog            ordered bytes that survive; relations        (trend: to come)
 //!  row 1   base                      time, ids, names, scopes, tokens, limits, codec, keys, chance
@@ -30,7 +30,9 @@
 //!   do what must not be done in a request.
 //! - [`cache`]: the keyspace ([`cache::space`]), what is kept on disk ([`cache::kept`]), locks
 //!   ([`cache::locks`]).
-//! - [`app`]: tokens, tenants, the slow log, [`app::cache`] and [`app::kept`]; [`app::directory`] is what every request looks at.
+//! - [`queue`]: the operations on jobs ([`queue::push`], [`queue::lease`], [`queue::finish`]), what is known of them
+//!   without looking ([`queue::memory`]), and the proof that a file is as it should be ([`queue::check`]).
+//! - [`app`]: tokens, tenants, the slow log, [`app::cache`] and [`app::kept`], [`app::queue`] and [`app::jobs`]; [`app::directory`] is what every request looks at.
 //! - [`http`]: [`http::routes`] is the one table; [`http::service`] is what happens to a request,
 //!   [`http::connection`] who may stay connected.
 //! - [`config`]: [`config::KEYS`] is the one table of settings.
@@ -61,6 +63,13 @@
 //! else is touched. What is put takes its room from the accounts first; if there is none, the entries that
 //! are asked for least give way, in one shard after the other.
 //!
+//! # How a job travels
+//!
+//! A push is an operation on the thread of jobs.redb: it writes the job and its place among those that may run. A
+//! lease, on the same thread, takes the first place, writes the lease, and hands the job over; if the answer does
+//! not arrive, that is undone. Whoever finds nothing stands in a line, and each push calls one. When the job is
+//! over it leaves the store for the outbox, in the commit that ends it, and goes from there to the history.
+//!
 //! # What is absent, on purpose
 //!
 //! - No per-call durability switch: there is one way to be durable.
@@ -78,6 +87,7 @@ pub mod config;
 pub mod exec;
 pub mod http;
 pub mod io;
+pub mod queue;
 pub mod store;
 
 #[doc(hidden)]
