@@ -30,9 +30,14 @@
 pub mod cache;
 pub mod catalog;
 pub mod directory;
+pub mod history;
+pub mod jobs;
 pub mod kept;
 pub mod locks;
 pub mod outside;
+pub mod past;
+pub mod queue;
+mod queue_workers;
 pub mod slow;
 pub mod tenants;
 pub mod throttle;
@@ -47,13 +52,15 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
 use self::directory::{Directory, TenantEntry, TokenEntry};
+use self::jobs::Jobs;
 use self::kept::Kept;
 use self::outside::{Entropy, Probe};
+use self::past::Past;
 use self::slow::SlowLog;
 use self::throttle::{Peer, Throttle};
-use crate::base::id::TokenId;
+use crate::base::id::{JobId, TokenId};
 use crate::base::limits::WRITE_DEADLINE;
-use crate::base::name::{Namespace, TenantName};
+use crate::base::name::{Namespace, QueueName, ScheduleName, TenantName};
 use crate::base::quota::{Quota, Quotas};
 use crate::base::scope::Scope;
 use crate::base::time::{Clock, Now};
@@ -65,6 +72,8 @@ use crate::exec::keeper::{Keeper, Task};
 use crate::exec::pool::Pool;
 use crate::exec::worker::Waker;
 use crate::exec::writer::Effect;
+use crate::queue::calendar::Zone;
+use crate::queue::job::{Rules, State as JobState};
 
 /// The tenant that every installation has, and to which the machine belongs.
 pub const DEFAULT_TENANT: &str = "default";
@@ -156,6 +165,33 @@ pub enum Error {
     /// A lock was not taken, refreshed or released.
     #[error(transparent)]
     Lock(crate::cache::locks::Error),
+    /// The jobs refused.
+    #[error(transparent)]
+    Queue(crate::queue::Error),
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    UnknownJob(JobId),
+    /// There is no such queue.
+    #[error("there is no queue {0}")]
+    UnknownQueue(QueueName),
+    /// There is no such lease.
+    #[error("there is no such lease")]
+    UnknownLease,
+    /// The lease is over, or somebody else has the job.
+    #[error("this lease is over; the job is {0} now")]
+    LeaseLost(JobState),
+    /// The job is over.
+    #[error("the job is {0} already")]
+    JobFinished(JobState),
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    UnknownWorker(String),
+    /// There are as many workers as there may be.
+    #[error("{0}")]
+    TooManyWorkers(crate::queue::workers::TooMany),
+    /// There is no such schedule.
+    #[error("there is no schedule {0}")]
+    UnknownSchedule(ScheduleName),
     /// What is kept on disk refused.
     #[error("the store refused")]
     Store(#[source] crate::store::Error),
@@ -195,9 +231,19 @@ impl Error {
             Error::BadTokenName => "invalid_name",
             Error::BadScopes(_) => "invalid_scopes",
             Error::BadExpiry => "invalid_expires_in",
-            Error::QuotaExceeded { .. } | Error::ServerFull { .. } => "quota_exceeded",
+            Error::QuotaExceeded { .. } | Error::ServerFull { .. } | Error::TooManyWorkers(_) => {
+                "quota_exceeded"
+            }
             Error::Cache(error) => error.code(),
             Error::Lock(error) => error.code(),
+            Error::Queue(error) => error.code(),
+            Error::UnknownJob(_) => "unknown_job",
+            Error::UnknownQueue(_) => "unknown_queue",
+            Error::UnknownLease => "unknown_lease",
+            Error::LeaseLost(_) => "lease_lost",
+            Error::JobFinished(_) => "job_finished",
+            Error::UnknownWorker(_) => "unknown_worker",
+            Error::UnknownSchedule(_) => "unknown_schedule",
             Error::Store(crate::store::Error::OperationTooLarge) => "too_large",
             Error::Exec(error) => error.code(),
             Error::Catalog(relations::Error::CommitFailed(_)) => "outcome_unknown",
@@ -210,12 +256,35 @@ impl Error {
 }
 
 /// What can be changed while we run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Quotas by tier.
     pub tiers: BTreeMap<String, Quotas>,
     /// The cache.
     pub cache: CacheSettings,
+    /// The rules of job types.
+    pub job_types: BTreeMap<String, Rules>,
+    /// What the history keeps.
+    pub history: past::Keep,
+    /// The time zone of schedules that name none.
+    pub timezone: Zone,
+}
+
+/// Small, and for tests: a server's come from its configuration.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            tiers: BTreeMap::new(),
+            cache: CacheSettings::default(),
+            job_types: BTreeMap::new(),
+            history: past::Keep {
+                rows: 1_000_000,
+                bytes: 1 << 30,
+                age: Duration::from_hours(24 * 7),
+            },
+            timezone: Zone::UTC,
+        }
+    }
 }
 
 /// The cache, with every part of the memory in bytes.
@@ -297,6 +366,8 @@ pub struct App {
     directory: Arc<Directory>,
     keeper: Keeper<Catalog>,
     kept: Arc<Kept>,
+    jobs: Arc<Jobs>,
+    history: Past,
     pool: Pool,
     cache: Arc<Cache>,
     throttle: Throttle,
@@ -318,6 +389,10 @@ pub struct Parts {
     pub keeper: Keeper<Catalog>,
     /// Kept namespaces and locks.
     pub kept: Arc<Kept>,
+    /// Jobs.
+    pub jobs: Arc<Jobs>,
+    /// Jobs that are over.
+    pub history: Past,
     /// Threads for work that is all CPU, or that waits for a file.
     pub pool: Pool,
     /// What is cached.
@@ -335,11 +410,14 @@ pub struct Parts {
 impl App {
     /// Puts it together.
     pub fn new(parts: Parts) -> App {
+        parts.jobs.state.memory.lock().types.clone_from(&parts.settings.job_types);
         App {
             clock: parts.clock,
             directory: parts.directory,
             keeper: parts.keeper,
             kept: parts.kept,
+            jobs: parts.jobs,
+            history: parts.history,
             pool: parts.pool,
             cache: parts.cache,
             throttle: Throttle::default(),
@@ -399,6 +477,7 @@ impl App {
     /// Puts other settings in force.
     pub fn set_settings(&self, settings: Settings) {
         self.cache.set_settings(settings.cache.space());
+        self.set_job_types(settings.job_types.clone());
         *self.settings.write() = Arc::new(settings);
         self.apply_all_cache_max();
     }
@@ -495,7 +574,9 @@ impl App {
     pub fn stop(&self, within: Duration) -> bool {
         self.pool.stop();
         let kept = self.kept.writer().stop(within);
-        self.keeper.stop(within) && kept
+        let jobs = self.jobs.writer().stop(within);
+        let history = self.history.stop(within);
+        self.keeper.stop(within) && kept && jobs && history
     }
 }
 

@@ -40,6 +40,84 @@ pub struct Disk {
     pub free_bytes: u64,
 }
 
+/// Watches processes of this machine, so that the work of one that ends goes on elsewhere at once.
+pub trait Processes: Send + Sync {
+    /// Tells `ended` once, soon after the process with this id has ended; also when there is none to begin
+    /// with. It is never told from within this call, and never after what is returned was dropped, unless
+    /// it was under way by then. It runs where others are told too: it must not wait.
+    ///
+    /// `started` is the moment at which the process began, as [`Watched::started`] once said it: when
+    /// another process has the number now, the one that was meant has ended.
+    fn watch(
+        &self,
+        pid: u32,
+        started: Option<u64>,
+        ended: Box<dyn FnOnce(Death) + Send>,
+    ) -> Result<Watched, WatchError>;
+
+    /// How many are watched; each costs a descriptor.
+    fn watched(&self) -> usize;
+
+    /// The name of this machine, to compare with what a worker says.
+    fn host_name(&self) -> &str;
+
+    /// Another number after a reboot; `None` when the machine does not say.
+    fn boot_id(&self) -> Option<u64>;
+}
+
+/// A process that is watched. When this is dropped it is no longer.
+pub struct Watched {
+    /// Its id.
+    pub pid: u32,
+    /// When it began, in ticks since the machine started: with the id and [`Processes::boot_id`] no other
+    /// process is the same. `None` when that cannot be seen: the processes of others may be hidden.
+    pub started: Option<u64>,
+    _guard: Box<dyn Send + Sync>,
+}
+
+impl Watched {
+    /// A process that is watched until `guard` is dropped.
+    pub fn new(pid: u32, started: Option<u64>, guard: Box<dyn Send + Sync>) -> Watched {
+        Watched { pid, started, _guard: guard }
+    }
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} that began at {:?}", self.pid, self.started)
+    }
+}
+
+/// A process has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// In words, for those who ask why. How a process ended is known to its parent alone.
+    pub how: String,
+    /// Whether it was there when it began to be watched. If it was not, and somebody has just said that it
+    /// lives, then it lives where numbers mean something else: in a container that has our name.
+    pub was_there: bool,
+}
+
+/// Why a process is not watched. Its leases still end when it is silent.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The machine itself (0 and 1), or this server: when they end nobody is told anything.
+    #[error("process {0} cannot be watched: it is the machine's first, or this server itself")]
+    NotAWorker(u32),
+    /// The number of a thread.
+    #[error("{0} is the number of a thread, not of a process")]
+    Thread(u32),
+    /// There are as many as there may be, or no descriptor is left.
+    #[error("as many processes are watched as can be")]
+    TooMany,
+    /// The kernel has no such thing, or this server may not use it.
+    #[error("this machine cannot watch processes")]
+    Unsupported,
+    /// Something else.
+    #[error("the process cannot be watched")]
+    System(#[source] std::io::Error),
+}
+
 /// One setting that a reload met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingChange {

@@ -99,6 +99,13 @@ impl Caller {
         Err(Error::Scope { needed, token: Arc::clone(&self.token.name), has })
     }
 
+    /// Whether the caller may do what needs one of these.
+    pub fn need_one_of(&self, needed: &[Scope]) -> Result<(), Error> {
+        let first = needed.first().expect("BUG: something is needed");
+        let allowed = needed.iter().any(|scope| self.token.scopes.allows(*scope));
+        if allowed { Ok(()) } else { self.need(*first) }
+    }
+
     /// Whether the caller acts for the tenant to which the machine belongs.
     pub fn need_default(&self) -> Result<(), Error> {
         let default = self.tenant.name.as_str() == DEFAULT_TENANT;

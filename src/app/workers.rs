@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::App;
+use super::queue_workers;
 use crate::base::id::TenantId;
 use crate::base::limits::{CATALOG_ROWS_MAX, KEPT_STEP_ROWS, SWEEP_EVERY, WRITE_DEADLINE};
 use crate::base::time::Now;
@@ -23,7 +24,7 @@ const USES_MAX: usize = 1000;
 /// Rows of what has ended are looked for so often.
 const ENDED_EVERY: Duration = Duration::from_mins(1);
 /// After an error.
-const LATER: Duration = Duration::from_mins(1);
+pub(super) const LATER: Duration = Duration::from_mins(1);
 /// Tenants that are looked through in one step.
 const TENANTS_PAGE: usize = 200;
 
@@ -32,6 +33,7 @@ pub fn hire(app: &Arc<App>, workers: &Workers) -> Result<(), HireError> {
     workers.hire(Box::new(Uses(Arc::clone(app))))?;
     workers.hire(Box::new(CacheSweep(Arc::clone(app))))?;
     workers.hire(Box::new(KeptEnded { app: Arc::clone(app), from: Vec::new() }))?;
+    queue_workers::hire(app, workers)?;
     let removal = Removal { app: Arc::clone(app), after: None, found: None };
     let waker = workers.hire(Box::new(removal))?;
     // Only the first one counts; there is no second.
@@ -75,6 +77,9 @@ pub enum BackgroundError {
     /// What is kept refused.
     #[error(transparent)]
     Kept(#[from] crate::cache::kept::Error),
+    /// The jobs or the history refused.
+    #[error(transparent)]
+    App(#[from] super::Error),
     /// A lock refused.
     #[error(transparent)]
     Lock(#[from] crate::cache::locks::Error),
@@ -162,7 +167,7 @@ impl Removal {
 
     fn remove(&mut self, id: TenantId) -> Result<Next, BackgroundError> {
         // The catalog's rows go last: as long as they are there, the rest is found again.
-        if !self.app.kept.remove_tenant_step(id)? {
+        if !self.app.kept.remove_tenant_step(id)? || !self.app.remove_jobs_step(id)? {
             return Ok(Next::Again);
         }
         let removal = self.app.background("tenant.remove", move |catalog| {

@@ -10,8 +10,10 @@
 //! **How it ends**: 0 in order; 78 when a restart cannot help (settings, a newer format, a second server);
 //! 74 when storage fails; 1 for the rest. The unit of the package restarts on 74 and 1, never on 78.
 
+pub mod check;
 pub mod clock;
 pub mod data_dir;
+mod descriptors;
 pub mod first_start;
 pub mod listen;
 pub mod server;

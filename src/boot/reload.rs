@@ -11,6 +11,7 @@ use super::logs::LogLevel;
 use super::settings;
 use super::tls;
 use crate::app::outside::{Reload, ReloadRefused, Reloaded, SettingChange};
+use crate::app::past::Keep;
 use crate::app::{App, CacheSettings, Settings};
 use crate::base::amount::Amount;
 use crate::base::limits::{CACHE_BUDGET_BYTES_MIN, CACHE_SHARE_BYTES_MIN};
@@ -40,7 +41,21 @@ pub(super) struct Reloader {
 
 /// The application's part of the settings.
 pub(super) fn app_settings(config: &Config, memory: Memory) -> Settings {
-    Settings { tiers: config.tiers.clone(), cache: cache_settings(&config.cache, memory.bytes) }
+    Settings {
+        tiers: config.tiers.clone(),
+        cache: cache_settings(&config.cache, memory.bytes),
+        job_types: config
+            .queue_types
+            .iter()
+            .map(|(name, its)| (name.clone(), its.rules()))
+            .collect(),
+        history: history(&config.history),
+        timezone: config.server.timezone.clone(),
+    }
+}
+
+fn history(config: &config::HistoryConfig) -> Keep {
+    Keep { rows: config.rows, bytes: config.bytes, age: config.age }
 }
 
 /// The cache's part: parts of `memory` become bytes, and parts of a budget, too.
@@ -125,9 +140,11 @@ impl Reload for Reloader {
         let since_start = config::differences(&self.started, &new);
         *self.tls.write() = acceptor;
         let mut config = new.config.clone();
-        // What is kept, and the name we listen on, which is part of the hosts, change with a restart only.
+        // What is kept, the time zone, and the name we listen on, which is part of the hosts, change with a
+        // restart only.
         config.cache.keep_as(&self.started.config.cache);
         config.server.listen = self.started.config.server.listen.clone();
+        config.server.timezone = self.started.config.server.timezone.clone();
         // Whoever changed the limit of the service wants the cache to follow.
         self.app.set_settings(app_settings(&config, Memory::of_process()));
         if let Some(edge) = self.edge.get().and_then(Weak::upgrade) {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::clock::SystemClock;
 use super::data_dir::{self, DataDir, Previous};
+use super::descriptors::{self, Shares};
 use super::first_start::{ADMIN_TOKEN_FILE, write_private};
 use super::listen::{self, Opened};
 use super::logs;
@@ -21,14 +22,14 @@ use super::settings::Settings;
 use super::snapshot;
 use super::tls;
 use crate::app::directory::Directory;
+use crate::app::jobs::{self, Jobs};
 use crate::app::kept::{self, Kept, TenantMax};
 use crate::app::outside::Reload;
+use crate::app::past::Past;
 use crate::app::slow::{Case, Kind, SLOW_STORAGE, SlowLog};
 use crate::app::tokens::{AdminError, AdminToken};
 use crate::app::{self, App, Author, workers};
-use crate::base::limits::{
-    DESCRIPTORS_RESERVED, DRAIN_MAX, POOL_QUEUE_MAX, WRITE_DEADLINE, engine_cache_bytes,
-};
+use crate::base::limits::{DRAIN_MAX, POOL_QUEUE_MAX, WRITE_DEADLINE, engine_cache_bytes};
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
 use crate::cache::space::Cache;
@@ -45,6 +46,7 @@ use crate::http::{self, Edge};
 use crate::io::entropy::SystemEntropy;
 use crate::io::machine::SystemProbe;
 use crate::io::memory::{Memory, Source};
+use crate::io::process::SystemProcesses;
 use crate::io::run_file::{RUN_FILE, RunFile};
 use crate::store::Engine;
 use crate::store::redb::Redb;
@@ -53,6 +55,10 @@ use crate::store::redb::Redb;
 pub const CATALOG_FILE: &str = "catalog.sqlite";
 /// The file of kept namespaces and locks.
 pub const KEPT_FILE: &str = "kept.redb";
+/// The file of the jobs.
+pub const JOBS_FILE: &str = "jobs.redb";
+/// The file of jobs that are over.
+pub const HISTORY_FILE: &str = "history.sqlite";
 /// Threads of the runtime, whatever the machine has.
 const RUNTIME_THREADS_MAX: usize = 8;
 /// A store that is stopped finishes what waits within this time.
@@ -84,9 +90,9 @@ pub enum Error {
         /// Whether a restart cannot help.
         hopeless: bool,
     },
-    /// What is kept cannot be opened.
+    /// A store cannot be opened.
     #[error("{} cannot be opened: {why}; look at the disk (dmesg, df -h); if the file is damaged, put back your last copy of the data directory", path.display())]
-    Kept {
+    File {
         /// Its file.
         path: PathBuf,
         /// Why.
@@ -141,7 +147,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Catalog { hopeless: false, .. }
-            | Error::Kept { .. }
+            | Error::File { .. }
             | Error::DataDir(data_dir::Error::Io { .. })
             | Error::Admin(_)
             | Error::StoreFailed { .. } => EXIT_STORAGE,
@@ -183,7 +189,10 @@ pub fn serve(origin: Settings, wishes: Wishes) -> Result<(), Error> {
     tell_previous(&data_dir);
 
     let failed = Arc::new(Notify::new());
-    let app = open_app(&loaded.config, &data_dir, &clock, &failed)?;
+    let shares = descriptors::share(loaded.config.server.max_connections);
+    let opening =
+        Opening { config: &loaded.config, data_dir: &data_dir, clock: &clock, failed: &failed };
+    let app = open_app(&opening, shares)?;
     let admin = admin_token(&app, &data_dir, &*clock, wishes)?;
     let notifier = Notifier::new(origin.environment.get("NOTIFY_SOCKET"));
     let reloader = Arc::new(Reloader {
@@ -195,7 +204,7 @@ pub fn serve(origin: Settings, wishes: Wishes) -> Result<(), Error> {
         started: loaded.clone(),
         current: Mutex::new(loaded.clone()),
     });
-    let run = Run { loaded, clock, data_dir, app, reloader, tls, notifier, admin, failed };
+    let run = Run { loaded, clock, data_dir, app, reloader, tls, notifier, admin, failed, shares };
     run.until_the_end()
 }
 
@@ -210,13 +219,17 @@ fn tell_previous(data_dir: &DataDir) {
     }
 }
 
-/// Opens the catalog and puts the application together.
-fn open_app(
-    config: &Config,
-    data_dir: &DataDir,
-    clock: &Arc<dyn Clock>,
-    failed: &Arc<Notify>,
-) -> Result<Arc<App>, Error> {
+/// What is opened with what.
+struct Opening<'o> {
+    config: &'o Config,
+    data_dir: &'o DataDir,
+    clock: &'o Arc<dyn Clock>,
+    failed: &'o Arc<Notify>,
+}
+
+/// Opens the stores and puts the application together.
+fn open_app(opening: &Opening<'_>, shares: Shares) -> Result<Arc<App>, Error> {
+    let Opening { config, data_dir, clock, failed } = *opening;
     let slow = Arc::new(SlowLog::default());
     let directory = Arc::new(Directory::default());
     let keeper = open_catalog(data_dir, clock, failed, &slow, &directory)?;
@@ -229,6 +242,8 @@ fn open_app(
     let cache = Arc::new(cache);
     let max = kept::tenant_max(Arc::clone(&directory), settings.tiers.clone());
     let kept = open_kept(data_dir, (clock, failed), (&cache, max), memory.bytes)?;
+    let jobs = open_jobs(opening, shares, memory.bytes)?;
+    let history = open_history(data_dir, clock, failed)?;
     let tenants = kept::tenant_max(Arc::clone(&directory), settings.tiers.clone());
     snapshot::load(&cache, &settings.cache, data_dir, &**clock, &*tenants);
     Ok(Arc::new(App::new(app::Parts {
@@ -239,6 +254,8 @@ fn open_app(
         slow,
         cache,
         kept,
+        jobs,
+        history,
         settings,
         entropy: Box::new(SystemEntropy),
         probe: Box::new(SystemProbe::new(data_dir.path())),
@@ -309,20 +326,64 @@ fn open_kept(
     memory_bytes: u64,
 ) -> Result<Arc<Kept>, Error> {
     let path = data_dir.file(KEPT_FILE);
-    let (its, failed) = (path.clone(), Arc::clone(failed));
-    let cache_bytes = engine_cache_bytes(memory_bytes);
-    let opener = Box::new(move |opening| {
-        let engine = Redb::open(&its, cache_bytes, opening)?;
-        Ok(Box::new(engine) as Box<dyn Engine>)
-    });
+    let failed = Arc::clone(failed);
     let kept = Kept::start(kept::Parts {
         clock: Arc::clone(clock),
         cache: Arc::clone(cache),
         tenant_max,
-        opener,
+        opener: redb_opener(path.clone(), memory_bytes),
         options: writer::Options::new("kept", Box::new(move || failed.notify_one())),
     });
-    kept.map_err(|error| Error::Kept { path, why: with_causes(&error) })
+    kept.map_err(|error| Error::File { path, why: with_causes(&error) })
+}
+
+/// Opens the jobs, and reads into memory what has to be known of them.
+fn open_jobs(opening: &Opening<'_>, shares: Shares, memory_bytes: u64) -> Result<Arc<Jobs>, Error> {
+    let Opening { data_dir, clock, failed, .. } = *opening;
+    let path = data_dir.file(JOBS_FILE);
+    let processes = SystemProcesses::start(shares.watches)
+        .map_err(|source| Error::Io { what: "watch the processes of workers", source })?;
+    let failed = Arc::clone(failed);
+    let jobs = Jobs::start(jobs::Parts {
+        clock: Arc::clone(clock),
+        entropy: Box::new(SystemEntropy),
+        processes: Arc::new(processes),
+        opener: redb_opener(path.clone(), memory_bytes),
+        options: writer::Options::new("jobs", Box::new(move || failed.notify_one())),
+    });
+    jobs.map_err(|error| Error::File { path, why: with_causes(&error) })
+}
+
+/// Opens the history of jobs. One that cannot be opened may be deleted: it is made anew.
+fn open_history(
+    data_dir: &DataDir,
+    clock: &Arc<dyn Clock>,
+    failed: &Arc<Notify>,
+) -> Result<Past, Error> {
+    let path = data_dir.file(HISTORY_FILE);
+    let error = |why: String| {
+        let hint = "the history may be deleted, what failed and what waits is elsewhere: rm it";
+        Error::File { path: path.clone(), why: format!("{why}; {hint}") }
+    };
+    let on_failed = |failed: &Arc<Notify>| {
+        let failed = Arc::clone(failed);
+        Box::new(move || failed.notify_one())
+    };
+    let options = keeper::Options::new("history", on_failed(failed));
+    let writer = Keeper::start(options, app::history::opener(&path), Arc::clone(clock));
+    let writer = writer.map_err(|start| error(with_causes(&start)))?;
+    let options = keeper::Options::new("history-read", on_failed(failed));
+    let reader = Keeper::start(options, app::history::reader_opener(&path), Arc::clone(clock));
+    let reader = reader.map_err(|start| error(with_causes(&start)))?;
+    Ok(Past { writer, reader: Some(reader) })
+}
+
+fn redb_opener(path: PathBuf, memory_bytes: u64) -> writer::Opener {
+    let cache_bytes = engine_cache_bytes(memory_bytes);
+    Box::new(move |opening| {
+        let engine = Redb::open(&path, cache_bytes, opening)?;
+        Ok(Box::new(engine) as Box<dyn Engine>)
+    })
 }
 
 fn admin_token(
@@ -340,6 +401,20 @@ fn admin_token(
     Ok(made)
 }
 
+/// The store that failed for good, and how.
+fn failed_store(app: &App) -> (&'static str, Option<String>) {
+    for writer in [app.kept().writer(), app.jobs().writer()] {
+        let figures = writer.figures();
+        if figures.state == writer::State::Failed {
+            return (figures.name, figures.last_failure);
+        }
+    }
+    let history = app.history().writer.figures();
+    let catalog = app.keeper().figures();
+    let failed = if history.state == writer::State::Failed { history } else { catalog };
+    (failed.name, failed.last_failure)
+}
+
 /// Everything that a running server is made of.
 struct Run {
     loaded: Loaded,
@@ -351,6 +426,7 @@ struct Run {
     notifier: Notifier,
     admin: AdminToken,
     failed: Arc<Notify>,
+    shares: Shares,
 }
 
 /// Why a server ends.
@@ -369,7 +445,7 @@ impl Run {
             reload: Arc::clone(&self.reloader) as Arc<dyn Reload>,
             settings: http_settings(&self.loaded.config),
             routes: ROUTES,
-            connections_max: connections_max(self.loaded.config.server.max_connections),
+            connections_max: self.shares.connections,
             seed: SystemEntropy.seed(),
         }));
         drop(self.reloader.edge.set(Arc::downgrade(&edge)));
@@ -495,7 +571,7 @@ impl Run {
         if let Err(error) = self.app.store_uses() {
             tracing::warn!(%error, "the last uses of tokens were not noted");
         }
-        let (catalog, kept) = (self.app.keeper().figures(), self.app.kept().writer().figures());
+        let failed = failed_store(&self.app);
         let in_order = self.app.stop(STOP_WITHIN);
         let ours = opened.ours.iter().cloned().chain([self.data_dir.file(RUN_FILE)]);
         for path in ours {
@@ -504,11 +580,7 @@ impl Run {
             }
         }
         if let End::StoreFailed = end {
-            let (name, why) = if kept.state == writer::State::Failed {
-                (kept.name, kept.last_failure)
-            } else {
-                (catalog.name, catalog.last_failure)
-            };
+            let (name, why) = failed;
             return Err(Error::StoreFailed { name, why: why.unwrap_or_default() });
         }
         if in_order {
@@ -533,32 +605,6 @@ fn greeting(admin: AdminToken, url: &str, token: &Path) -> String {
          the administrator's token is in {token}{made}\n\
          try it: curl -H \"Authorization: Bearer $(cat '{token}')\" {url}/v1/status\n"
     )
-}
-
-/// As many as the setting says, as far as there are descriptors for them.
-fn connections_max(setting: usize) -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let wanted = setting as u64 + DESCRIPTORS_RESERVED;
-    let most = limit.maximum.unwrap_or(u64::MAX);
-    let raised = rustix::process::Rlimit { current: Some(wanted.min(most)), ..limit };
-    let current = limit.current.unwrap_or(u64::MAX);
-    let there_are = if wanted <= current {
-        current
-    } else if rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_ok() {
-        wanted.min(most)
-    } else {
-        current
-    };
-    let places = there_are.saturating_sub(DESCRIPTORS_RESERVED).max(16);
-    let places = usize::try_from(places).unwrap_or(usize::MAX).min(setting);
-    if places < setting {
-        tracing::warn!(
-            places,
-            setting,
-            "fewer connections than set: raise the limit of descriptors (LimitNOFILE, ulimit -n)"
-        );
-    }
-    places
 }
 
 fn runtime() -> Result<Runtime, Error> {

@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+mod queue;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgGroup, Command};
 
@@ -58,7 +60,9 @@ pub fn command() -> Command {
             option("token-file", "FILE", "A file that holds the token; - is standard input")
                 .global(true),
         ])
-        .subcommands([serve(), status(), cache(), lock(), token(), tenants(), config(), reload()])
+        .subcommands([serve(), status(), cache(), lock()])
+        .subcommands([queue::queue(), queue::schedule(), queue::work()])
+        .subcommands([token(), tenants(), config(), reload(), check()])
         .subcommands([openapi(), completions(), man()])
 }
 
@@ -71,6 +75,10 @@ fn serve() -> Command {
 
 fn status() -> Command {
     Command::new("status").about("How the server stands").arg(json())
+}
+
+fn check() -> Command {
+    Command::new("check").about("Look through the jobs of a data directory that no server uses")
 }
 
 fn reload() -> Command {

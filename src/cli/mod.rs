@@ -17,9 +17,12 @@ mod config;
 mod failure;
 mod locks;
 pub mod memory;
+mod queue;
+mod schedule;
 mod session;
 mod table;
 mod warm;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,6 +41,10 @@ pub fn run() -> ExitCode {
 
 /// Does what these arguments say; the first one is the name of the program.
 pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(status) = work::become_command(&arguments) {
+        return ExitCode::from(status);
+    }
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
@@ -63,10 +70,14 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("serve", arguments)) => serve(arguments),
         Some(("status", arguments)) => commands::status(arguments),
         Some(("reload", arguments)) => commands::reload(arguments),
+        Some(("check", arguments)) => check(arguments),
         Some(("token", arguments)) => commands::token(arguments),
         Some(("tenant", arguments)) => commands::tenant(arguments),
         Some(("cache", arguments)) => cache::cache(arguments),
         Some(("lock", arguments)) => locks::lock(arguments),
+        Some(("queue", arguments)) => queue::queue(arguments),
+        Some(("schedule", arguments)) => schedule::schedule(arguments),
+        Some(("work", arguments)) => work::work(arguments),
         Some(("config", arguments)) => config::config(arguments),
         Some(("openapi", _)) => commands::openapi(),
         Some(("completions", arguments)) => commands::completions(arguments),
@@ -81,4 +92,27 @@ fn serve(arguments: &ArgMatches) -> Result<(), Failure> {
     let wishes = boot::server::Wishes { new_admin_token: arguments.get_flag("new-admin-token") };
     boot::server::serve(origin, wishes)
         .map_err(|error| Failure { code: error.exit_code(), text: error.to_string() })
+}
+
+/// `holdfast check`
+fn check(arguments: &ArgMatches) -> Result<(), Failure> {
+    let found = boot::check::check(&session::origin(arguments));
+    let (path, report) =
+        found.map_err(|error| Failure::new(failure::FAILURE, error.to_string()))?;
+    println!("{}: {} jobs", path.display(), report.jobs);
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    if report.is_sound() {
+        println!("all is as it should be");
+        return Ok(());
+    }
+    let text = match (report.findings.len(), report.untold) {
+        (1, 0) => "one finding".to_owned(),
+        (count, 0) => format!("{count} findings"),
+        (listed, untold) => {
+            format!("{} findings, {untold} of them not listed", listed as u64 + untold)
+        }
+    };
+    Err(Failure::new(failure::PROBLEMS, text))
 }

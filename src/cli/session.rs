@@ -61,6 +61,17 @@ impl Session {
         Ok(Session(Client::new(target, token, tenant)))
     }
 
+    /// What speaks to the server.
+    pub(super) fn into_client(self) -> Client {
+        self.0
+    }
+
+    /// For one call that may be sent again with the same key.
+    pub(super) fn for_once(&self, key: &str) -> Result<Session, Failure> {
+        let text = "--idempotency-key is made of ASCII letters, digits and signs, without spaces";
+        self.0.for_once(key).map(Session).ok_or_else(|| Failure::new(USAGE, text))
+    }
+
     /// Asks, and takes every status but those of success for a failure.
     pub(super) fn ask(
         &self,
@@ -108,17 +119,31 @@ impl Session {
     /// Every item of a list, page by page.
     pub(super) fn all(&self, path: &str) -> Result<Vec<Json>, Failure> {
         let mut items = Vec::new();
+        self.pages(path, &mut |page| {
+            items.append(page);
+            Ok(())
+        })?;
+        Ok(items)
+    }
+
+    /// Every page of a list, one by one.
+    pub(super) fn pages(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&mut Vec<Json>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut cursor: Option<String> = None;
+        let sign = if path.contains('?') { '&' } else { '?' };
         loop {
             let behind = cursor.map(|cursor| format!("&cursor={}", encoded(&cursor)));
-            let page = format!("{path}?limit=1000{}", behind.unwrap_or_default());
+            let page = format!("{path}{sign}limit=1000{}", behind.unwrap_or_default());
             let mut answer = self.ask("GET", &page, None)?;
             if let Some(page) = answer.body["items"].as_array_mut() {
-                items.append(page);
+                take(page)?;
             }
             match answer.body["next"].as_str() {
                 Some(next) => cursor = Some(next.to_owned()),
-                None => return Ok(items),
+                None => return Ok(()),
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Tables for people: columns side by side, nothing around them.
 
+use super::commands::cell;
+use crate::io::client::Json;
+
 /// Rows of cells under a head, as wide as they need to be. Control characters are shown, not sent.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
@@ -51,9 +54,37 @@ pub(super) fn bytes(n: u64) -> String {
     }
 }
 
+/// Each member of an object on a line, those of objects within it with a dot. Lists of objects are left to
+/// `--json`.
+pub(super) fn lines(value: &Json) -> String {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    collect(value, "", &mut rows);
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, value): &(String, String)| format!("{name:<width$}  {value}\n");
+    rows.iter().map(line).collect()
+}
+
+/// An answer of the API is at most as deep as JSON is read.
+fn collect(value: &Json, name: &str, rows: &mut Vec<(String, String)>) {
+    match value {
+        Json::Object(members) => {
+            for (key, value) in members {
+                let key = shown(key);
+                let name = if name.is_empty() { key } else { format!("{name}.{key}") };
+                collect(value, &name, rows);
+            }
+        }
+        Json::Array(items) if items.iter().any(Json::is_object) => {
+            rows.push((name.to_owned(), format!("{} (see --json)", items.len())));
+        }
+        other => rows.push((name.to_owned(), shown(&cell(other)))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{bytes, table};
+    use super::{bytes, lines, table};
+    use serde_json::json;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -75,5 +106,21 @@ bcd\\u{1b}[2J  x
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
+    }
+
+    #[test]
+    fn an_object_is_shown_line_by_line() {
+        let value = json!({
+            "queue": "mail\u{1b}", "settings": { "rate": "20/s", "retention": { "done": null } },
+            "types": [{ "type": "a" }, { "type": "b" }], "tags": ["x", "y"]
+        });
+        let expected = "\
+queue                    mail\\u{1b}
+settings.rate            20/s
+settings.retention.done  -
+tags                     x,y
+types                    2 (see --json)
+";
+        assert_eq!(lines(&value), expected);
     }
 }

@@ -16,8 +16,20 @@ pub(super) const CONFIG: &str = "HOLDFAST_CONFIG";
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 const PREFIX: &str = "HOLDFAST_";
-/// Variables that begin like ours and are no settings: those of the command line.
-const OTHERS_OF_OURS: [&str; 3] = [CONFIG, "HOLDFAST_URL", "HOLDFAST_TOKEN_FILE"];
+/// Variables that begin like ours and are no settings: those of the command line, and those that a command
+/// which `holdfast work` runs finds there.
+const OTHERS_OF_OURS: [&str; 10] = [
+    CONFIG,
+    "HOLDFAST_URL",
+    "HOLDFAST_TOKEN_FILE",
+    "HOLDFAST_JOB_ID",
+    "HOLDFAST_ATTEMPT",
+    "HOLDFAST_LEASE",
+    "HOLDFAST_FENCE",
+    "HOLDFAST_DEADLINE",
+    "HOLDFAST_QUEUE",
+    "HOLDFAST_TYPE",
+];
 /// Variables of others that have an effect.
 const FOREIGN: [&str; 7] = [
     "NOTIFY_SOCKET",

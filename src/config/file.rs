@@ -32,7 +32,7 @@ struct Place<'p> {
     section: &'static str,
     /// As in the file.
     written: &'p str,
-    /// The name of the tier, namespace or class, or nothing.
+    /// The name of the tier, namespace, class or type, or nothing.
     name: &'p str,
 }
 
@@ -100,6 +100,12 @@ impl<'f> FileReader<'f> {
         let written: &str = name.get_ref();
         if let Some(family) = Family::within(written) {
             self.family(loader, family, name, value);
+            return;
+        }
+        if let Some(section) = Family::parent(written) {
+            if let Some(table) = self.table(loader, written, name, value) {
+                self.keys(loader, Place { section, written, name: "" }, table);
+            }
             return;
         }
         let plain = |name| Family::of(name).is_none();

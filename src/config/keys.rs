@@ -7,9 +7,9 @@ use super::kind::{Context, Draft, Given, Kind};
 use super::nearest::nearest;
 use crate::base::limits::{
     CACHE_BUDGET_BYTES_MIN, CLASSES_MAX, CONFIG_NAMESPACES_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN,
-    TIERS_MAX,
+    JOB_TYPE_BYTES_MAX, QUEUE_TYPES_CONFIG_MAX, TIERS_MAX,
 };
-use crate::base::name::{BadName, Namespace, TenantName};
+use crate::base::name::{BadName, NameProblem, Namespace, TenantName};
 use crate::base::quota::Quota;
 
 /// A part of the file with a name.
@@ -49,6 +49,8 @@ pub enum Family {
     Namespace,
     /// How long values of the cache are served.
     Class,
+    /// How often jobs of a type are tried, and for how long.
+    JobType,
 }
 
 /// The tier that exists without being configured.
@@ -59,6 +61,7 @@ const NAME: &str = "<name>";
 const TIER: &str = "tier.<name>";
 const NAMESPACE: &str = "cache.namespace.<name>";
 const CLASS: &str = "cache.class.<name>";
+const JOB_TYPE: &str = "queue.type.<name>";
 
 /// The classes that exist without being configured: name, ttl, stale window.
 pub(super) const CLASSES: [(&str, &str, &str); 10] = [
@@ -74,9 +77,18 @@ pub(super) const CLASSES: [(&str, &str, &str); 10] = [
     ("tenant", "10m", "0s"),
 ];
 
+/// The types of jobs that exist without being configured: name, tries, timeout.
+pub(super) const JOB_TYPES: [(&str, &str, &str); 5] = [
+    ("mail", "3", "1m"),
+    ("payment", "3", "2m"),
+    ("report", "2", "5m"),
+    ("sync", "3", "90s"),
+    ("bulk", "3", "2m"),
+];
+
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 3] = [Family::Tier, Family::Namespace, Family::Class];
+    pub const ALL: [Family; 4] = [Family::Tier, Family::Namespace, Family::Class, Family::JobType];
 
     /// Its section in the table.
     pub(super) const fn section(self) -> &'static str {
@@ -84,6 +96,7 @@ impl Family {
             Family::Tier => TIER,
             Family::Namespace => NAMESPACE,
             Family::Class => CLASS,
+            Family::JobType => JOB_TYPE,
         }
     }
 
@@ -98,6 +111,7 @@ impl Family {
             Family::Tier => "tier",
             Family::Namespace => "namespace",
             Family::Class => "class",
+            Family::JobType => "job type",
         }
     }
 
@@ -107,6 +121,7 @@ impl Family {
             Family::Tier => "tiers",
             Family::Namespace => "namespaces",
             Family::Class => "classes",
+            Family::JobType => "job types",
         }
     }
 
@@ -116,6 +131,7 @@ impl Family {
             Family::Tier => TIERS_MAX,
             Family::Namespace => CONFIG_NAMESPACES_MAX,
             Family::Class => CLASSES_MAX,
+            Family::JobType => QUEUE_TYPES_CONFIG_MAX,
         }
     }
 
@@ -125,6 +141,7 @@ impl Family {
             Family::Tier => "small",
             Family::Namespace => "sessions",
             Family::Class => "menu",
+            Family::JobType => "invoice",
         }
     }
 
@@ -134,6 +151,7 @@ impl Family {
             Family::Tier => vec![STANDARD],
             Family::Namespace => vec![self.example()],
             Family::Class => CLASSES.iter().map(|(name, _, _)| *name).collect(),
+            Family::JobType => JOB_TYPES.iter().map(|(name, _, _)| *name).collect(),
         }
     }
 
@@ -142,6 +160,7 @@ impl Family {
         let checked = match self {
             Family::Tier | Family::Class => TenantName::parse(name).map(drop),
             Family::Namespace => Namespace::parse(name).map(drop),
+            Family::JobType => check_job_type(name),
         };
         checked.map_err(|bad| BadName { what: self.what(), ..bad })
     }
@@ -156,6 +175,14 @@ impl Family {
         Family::ALL.into_iter().find(|family| family.prefix().strip_suffix('.') == Some(written))
     }
 
+    /// What `written` is if there are families in it and no keys: `queue`.
+    pub(super) fn parent(written: &str) -> Option<&'static str> {
+        let parents = Family::ALL.iter().filter_map(|family| family.prefix().split_once('.'));
+        let mut parents = parents.filter(|(_, rest)| !rest.is_empty()).map(|(parent, _)| parent);
+        let has_keys = SECTIONS.iter().any(|section| section.name == written);
+        parents.find(|parent| !has_keys && *parent == written)
+    }
+
     /// The family to which the section of the table belongs.
     pub(super) fn of(section: &str) -> Option<Family> {
         Family::ALL.into_iter().find(|family| family.section() == section)
@@ -167,8 +194,18 @@ impl Family {
     }
 }
 
+/// Types are named as the app names its classes: any line will do.
+fn check_job_type(name: &str) -> Result<(), BadName> {
+    let problem = match name.find(char::is_control) {
+        _ if !(1..=JOB_TYPE_BYTES_MAX).contains(&name.len()) => NameProblem::Length(name.len()),
+        Some(at) => NameProblem::Control { at },
+        None => return Ok(()),
+    };
+    Err(BadName { what: "job type", problem })
+}
+
 /// Every section, in the order of the shipped file.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 9] = [
     Section { name: "server", doc: "How the server is reached, and where it keeps things." },
     Section {
         name: "tls",
@@ -195,11 +232,21 @@ pub const SECTIONS: [Section; 7] = [
         doc: "How long values are served whose ttl is given as class:NAME. These are built in, and can\n\
               be changed; [cache.class.menu] makes another one named menu, which needs a ttl.",
     },
+    Section {
+        name: JOB_TYPE,
+        doc: "How jobs of a type are tried, where neither the job nor its queue says. These are built\n\
+              in, and can be changed; [queue.type.invoice] is for jobs of type invoice.",
+    },
+    Section {
+        name: "history",
+        doc: "Finished jobs that can be searched. What comes first, too many rows, too many bytes or\n\
+              too old, lets go of the oldest.",
+    },
     Section { name: "log", doc: "What is logged, and how." },
 ];
 
 /// Every setting, in the order of the shipped file.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 33] = [
     Key {
         section: "server",
         name: "data_dir",
@@ -276,6 +323,16 @@ pub const KEYS: [Key; 26] = [
             least: CONNECTIONS_MIN,
             most: CONNECTIONS_MAX,
         },
+    },
+    Key {
+        section: "server",
+        name: "timezone",
+        environment: Some("HOLDFAST_SERVER_TIMEZONE"),
+        default: "UTC",
+        live: false,
+        doc: "The time zone of schedules that name none, as IANA calls it.",
+        example: "Europe/Berlin",
+        kind: Kind::Timezone(|d| &mut d.server.timezone),
     },
     Key {
         section: "tls",
@@ -399,6 +456,67 @@ pub const KEYS: [Key; 26] = [
         kind: Kind::ClassStale,
     },
     Key {
+        section: JOB_TYPE,
+        name: "max_tries",
+        environment: None,
+        default: "",
+        live: true,
+        doc: "A job is given up after so many errors. Empty: as its queue says, or 10.",
+        example: "5",
+        kind: Kind::TypeTries,
+    },
+    Key {
+        section: JOB_TYPE,
+        name: "timeout",
+        environment: None,
+        default: "",
+        live: true,
+        doc: "One attempt may run for so long. Empty: as its queue says, or 1h.",
+        example: "10m",
+        kind: Kind::TypeTimeout,
+    },
+    Key {
+        section: JOB_TYPE,
+        name: "backoff",
+        environment: None,
+        default: "",
+        live: true,
+        doc: "The wait after an error: one (\"5s\") is doubled with each error, up to an hour; a list\n\
+              ([\"10s\", \"1m\"]) is gone through, and its last one stays. Empty: as its queue says, or 5s.",
+        example: "10s",
+        kind: Kind::TypeBackoff,
+    },
+    Key {
+        section: "history",
+        name: "rows",
+        environment: Some("HOLDFAST_HISTORY_ROWS"),
+        default: "1000000",
+        live: true,
+        doc: "The most jobs in it.",
+        example: "200000",
+        kind: Kind::Rows(|d| &mut d.history.rows),
+    },
+    Key {
+        section: "history",
+        name: "bytes",
+        environment: Some("HOLDFAST_HISTORY_BYTES"),
+        default: "1GiB",
+        live: true,
+        doc: "The most space that it takes on the disk.",
+        example: "256MiB",
+        kind: Kind::Bytes(|d| &mut d.history.bytes),
+    },
+    Key {
+        section: "history",
+        name: "age",
+        environment: Some("HOLDFAST_HISTORY_AGE"),
+        default: "7d",
+        live: true,
+        doc: "For so long a job is found after its end.",
+        example: "24h",
+        kind: Kind::Age(|d| &mut d.history.age),
+    },
+    Key {
         section: "log",
         name: "level",
         environment: Some("HOLDFAST_LOG_LEVEL"),
@@ -455,9 +573,13 @@ impl Key {
     /// What counts if nobody says anything, in the section named `name` if it belongs to a family.
     pub(super) fn default_in(&self, name: &str) -> &'static str {
         let class = CLASSES.iter().find(|(class, _, _)| self.section == CLASS && *class == name);
-        match (class, &self.kind) {
+        let job_type =
+            JOB_TYPES.iter().find(|(known, _, _)| self.section == JOB_TYPE && *known == name);
+        match (class.or(job_type), &self.kind) {
             (Some((_, ttl, _)), Kind::ClassTtl) => ttl,
             (Some((_, _, stale)), Kind::ClassStale) => stale,
+            (Some((_, tries, _)), Kind::TypeTries) => tries,
+            (Some((_, _, timeout)), Kind::TypeTimeout) => timeout,
             _ => self.default,
         }
     }
@@ -511,6 +633,12 @@ pub(super) fn section_of(written: &str) -> &str {
 pub(super) fn neighbours(full: &str) -> String {
     let section = section_of(full.rsplit_once('.').map_or("", |(section, _)| section));
     let names: Vec<&str> = keys_of(section).map(|key| key.name).collect();
+    if names.is_empty() {
+        let within = |family: &Family| family.section().split('.').next() == Some(section);
+        let families = Family::ALL.into_iter().filter(within).map(Family::section);
+        let all: Vec<String> = families.map(|section| format!("[{section}]")).collect();
+        return format!("the sections of {section} are {}", all.join(", "));
+    }
     format!("the keys of [{section}] are {}", names.join(", "))
 }
 

@@ -13,11 +13,18 @@ use toml::de::DeValue;
 use super::address::{Listen, parse_host};
 use super::environment::{CREDENTIALS, Environment};
 use super::nearest::nearest;
-use super::{Format, Level, Log, NamespaceSettings, Server};
+use super::{BackoffConfig, Format, HistoryConfig, JobTypeConfig, Level, Log};
+use super::{NamespaceSettings, Server};
 use crate::base::amount::Amount;
 use crate::base::human::{format_duration, parse_duration};
-use crate::base::limits::{CACHE_SHARE_BYTES_MIN, CACHE_TTL_MAX, HOSTS_MAX, SOCKET_PATH_BYTES_MAX};
+use crate::base::limits::{
+    BACKOFF_LIST_MAX, CACHE_SHARE_BYTES_MIN, CACHE_TTL_MAX, HISTORY_AGE_MAX, HISTORY_AGE_MIN,
+    HISTORY_BYTES_MIN, HISTORY_ROWS_MAX, HISTORY_ROWS_MIN, HOSTS_MAX, JOB_DELAY_MAX,
+    JOB_TIMEOUT_MAX, JOB_TIMEOUT_MIN, JOB_TRIES_MAX, SOCKET_PATH_BYTES_MAX,
+};
+use crate::base::name::is_zone_name;
 use crate::base::quota::{ALLOWANCE_MAX, Allowance, Quota, Quotas};
+use crate::queue::calendar::Zone;
 
 /// A configuration while it is being filled.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub(super) struct Draft {
     pub(super) key_file: Option<PathBuf>,
     pub(super) tiers: BTreeMap<String, Quotas>,
     pub(super) cache: CacheDraft,
+    pub(super) queue_types: BTreeMap<String, JobTypeConfig>,
+    pub(super) history: HistoryConfig,
     pub(super) log: Log,
 }
 
@@ -60,6 +69,7 @@ impl Draft {
                 behind_tls_proxy: false,
                 metrics_public: false,
                 max_connections: 0,
+                timezone: Zone::UTC,
             },
             cert_file: None,
             key_file: None,
@@ -72,12 +82,18 @@ impl Draft {
                 namespaces: BTreeMap::new(),
                 classes: BTreeMap::new(),
             },
+            queue_types: BTreeMap::new(),
+            history: HistoryConfig { rows: 0, bytes: 0, age: Duration::ZERO },
             log: Log { level: Level::Info, format: Format::Text },
         }
     }
 
     fn namespace(&mut self, name: &str) -> &mut NamespaceSettings {
         self.cache.namespaces.entry(name.to_owned()).or_default()
+    }
+
+    fn job_type(&mut self, name: &str) -> &mut JobTypeConfig {
+        self.queue_types.entry(name.to_owned()).or_default()
     }
 
     fn class(&mut self, name: &str) -> &mut ClassDraft {
@@ -105,6 +121,13 @@ pub(super) enum Kind {
     NamespaceShare,
     ClassTtl,
     ClassStale,
+    TypeTries,
+    TypeTimeout,
+    TypeBackoff,
+    Rows(Place<u64>),
+    Bytes(Place<u64>),
+    Age(Place<Duration>),
+    Timezone(Place<Zone>),
 }
 
 /// A value as a source gives it.
@@ -119,7 +142,7 @@ pub(super) enum Given<'g> {
 /// What a value depends on besides itself.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'c> {
-    /// The name of the tier, namespace or class that is being read, or nothing.
+    /// The name of the tier, namespace, class or type that is being read, or nothing.
     pub(super) name: &'c str,
     /// Where relative paths start, if not at the working directory.
     pub(super) folder: Option<&'c Path>,
@@ -155,7 +178,16 @@ impl Kind {
             Kind::Amount { .. } | Kind::NamespaceShare => {
                 "an amount of memory or a percentage".to_owned()
             }
-            Kind::ClassTtl | Kind::ClassStale => "a length of time".to_owned(),
+            Kind::ClassTtl | Kind::ClassStale | Kind::TypeTimeout | Kind::Age(_) => {
+                "a length of time".to_owned()
+            }
+            Kind::TypeTries => format!("a whole number from 1 to {JOB_TRIES_MAX}"),
+            Kind::TypeBackoff => "a length of time, or a list of them".to_owned(),
+            Kind::Rows(_) => {
+                format!("a whole number from {HISTORY_ROWS_MIN} to {HISTORY_ROWS_MAX}")
+            }
+            Kind::Bytes(_) => "an amount of bytes".to_owned(),
+            Kind::Timezone(_) => "the name of a time zone".to_owned(),
         }
     }
 
@@ -200,6 +232,34 @@ impl Kind {
                 let stale = duration(given)?;
                 d.class(cx.name).stale = stale;
             }
+            Kind::TypeTries | Kind::TypeTimeout | Kind::TypeBackoff => {
+                self.store_job_type(d, cx.name, given)?;
+            }
+            Kind::Rows(place) => *place(d) = rows(given)?,
+            Kind::Bytes(place) => *place(d) = bytes(given)?,
+            Kind::Age(place) => *place(d) = within(given, HISTORY_AGE_MIN, HISTORY_AGE_MAX)?,
+            Kind::Timezone(place) => *place(d) = timezone(given)?,
+        }
+        Ok(())
+    }
+
+    /// The part of a type of jobs: each of its settings may be empty.
+    fn store_job_type(&self, d: &mut Draft, name: &str, given: Given<'_>) -> Result<(), Wrong> {
+        let empty = matches!(given.text(), Ok(""));
+        match self {
+            Kind::TypeTries => {
+                let tries = if empty { None } else { Some(tries(given)?) };
+                d.job_type(name).max_tries = tries;
+            }
+            Kind::TypeTimeout => {
+                let read = || within(given, JOB_TIMEOUT_MIN, JOB_TIMEOUT_MAX);
+                let timeout = if empty { None } else { Some(read()?) };
+                d.job_type(name).timeout = timeout;
+            }
+            _ => {
+                let backoff = if empty { None } else { Some(backoff(given)?) };
+                d.job_type(name).backoff = backoff;
+            }
         }
         Ok(())
     }
@@ -233,6 +293,19 @@ impl Kind {
                 toml_text(&ttl.unwrap_or_default())
             }
             Kind::ClassStale => toml_text(&format_duration(d.class(name).stale)),
+            Kind::TypeTries => {
+                let tries = d.job_type(name).max_tries.map(|tries| tries.to_string());
+                tries.unwrap_or_else(|| toml_text(""))
+            }
+            Kind::TypeTimeout => {
+                let timeout = d.job_type(name).timeout.map(format_duration);
+                toml_text(&timeout.unwrap_or_default())
+            }
+            Kind::TypeBackoff => shown_backoff(d.job_type(name).backoff.as_ref()),
+            Kind::Rows(place) => place(d).to_string(),
+            Kind::Bytes(place) => toml_text(&Amount::Bytes(*place(d)).to_string()),
+            Kind::Age(place) => toml_text(&format_duration(*place(d))),
+            Kind::Timezone(place) => toml_text(place(d).name()),
         }
     }
 }
@@ -397,6 +470,81 @@ fn ttl(given: Given<'_>) -> Result<Option<Duration>, Wrong> {
         return Err(wrong("0", "a ttl is at least a millisecond"));
     }
     Ok(Some(ttl))
+}
+
+/// A length of time that is neither too short nor too long.
+fn within(given: Given<'_>, least: Duration, most: Duration) -> Result<Duration, Wrong> {
+    let text = given.text_or_number()?;
+    let time = parse_duration(text).map_err(|bad| wrong(text, bad.to_string()))?;
+    if (least..=most).contains(&time) {
+        return Ok(time);
+    }
+    let (least, most) = (format_duration(least), format_duration(most));
+    Err(wrong(text, format!("it is {least} to {most}")))
+}
+
+fn tries(given: Given<'_>) -> Result<u32, Wrong> {
+    let number = count(given, 1, JOB_TRIES_MAX.into())?;
+    Ok(u32::try_from(number).expect("BUG: it is no more than JOB_TRIES_MAX"))
+}
+
+/// One wait, or a list of them; a text with commas is a list where there is no TOML.
+fn backoff(given: Given<'_>) -> Result<BackoffConfig, Wrong> {
+    let one = |given| within(given, Duration::ZERO, JOB_DELAY_MAX);
+    match given {
+        Given::Toml(DeValue::Array(items)) => {
+            if !(1..=BACKOFF_LIST_MAX).contains(&items.len()) {
+                let value = format!("a list of {}", items.len());
+                let why = format!("a list has 1 to {BACKOFF_LIST_MAX} waits");
+                return Err(Wrong::Value { value, why });
+            }
+            let waits = items.iter().map(|item| one(Given::Toml(item.get_ref())));
+            Ok(BackoffConfig::List(waits.collect::<Result<_, _>>()?))
+        }
+        other => Ok(BackoffConfig::Base(one(other)?)),
+    }
+}
+
+fn shown_backoff(backoff: Option<&BackoffConfig>) -> String {
+    let text = |wait: &Duration| toml_text(&format_duration(*wait));
+    match backoff {
+        None => toml_text(""),
+        Some(BackoffConfig::Base(base)) => text(base),
+        Some(BackoffConfig::List(waits)) => {
+            format!("[{}]", waits.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn rows(given: Given<'_>) -> Result<u64, Wrong> {
+    let number = given.number()?;
+    let fits = |rows: &u64| (HISTORY_ROWS_MIN..=HISTORY_ROWS_MAX).contains(rows);
+    u64::try_from(number).ok().filter(fits).ok_or_else(|| Wrong::Value {
+        value: number.to_string(),
+        why: format!("it is a whole number from {HISTORY_ROWS_MIN} to {HISTORY_ROWS_MAX}"),
+    })
+}
+
+fn bytes(given: Given<'_>) -> Result<u64, Wrong> {
+    let text = given.text_or_number()?;
+    match Amount::parse(text).map_err(|bad| wrong(text, bad.to_string()))? {
+        Amount::Bytes(bytes) if HISTORY_BYTES_MIN <= bytes => Ok(bytes),
+        Amount::Bytes(_) => {
+            let least = Amount::Bytes(HISTORY_BYTES_MIN);
+            Err(wrong(text, format!("it is at least {least}")))
+        }
+        Amount::Percent(_) => Err(wrong(text, "it is a number of bytes, and no part of anything")),
+    }
+}
+
+/// A time zone, as the list spells it.
+fn timezone(given: Given<'_>) -> Result<Zone, Wrong> {
+    let text = given.text()?;
+    if !is_zone_name(text) {
+        let why = "a time zone is called as by IANA: UTC, Europe/Berlin, America/New_York";
+        return Err(wrong(text, why));
+    }
+    Zone::parse(text).map_err(|bad| wrong(text, bad.to_string()))
 }
 
 /// One of a few words.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::checks;
 use super::environment::{CONFIG, Environment};
 use super::file::FileReader;
-use super::keys::{CLASSES, Family, KEYS, Key, SECTIONS, STANDARD, keys_of};
+use super::keys::{CLASSES, Family, JOB_TYPES, KEYS, Key, SECTIONS, STANDARD, keys_of};
 use super::kind::{CacheDraft, Context, Draft, Given, Wrong};
 use super::loaded::{Effective, Loaded};
 use super::problem::{Error, Origin, Problem, Problems};
@@ -119,6 +119,9 @@ impl<'a> Loader<'a> {
         for (class, _, _) in CLASSES {
             loader.set_defaults(Family::Class, class);
         }
+        for (job_type, _, _) in JOB_TYPES {
+            loader.set_defaults(Family::JobType, job_type);
+        }
         loader
     }
 
@@ -171,6 +174,7 @@ impl<'a> Loader<'a> {
                 (namespaces.contains_key(name), namespaces.len())
             }
             Family::Class => (draft.cache.classes.contains_key(name), draft.cache.classes.len()),
+            Family::JobType => (draft.queue_types.contains_key(name), draft.queue_types.len()),
         };
         if !known {
             if family.most() <= count {
@@ -188,6 +192,7 @@ impl<'a> Loader<'a> {
             Family::Tier => self.draft.tiers.keys().cloned().collect(),
             Family::Namespace => self.draft.cache.namespaces.keys().cloned().collect(),
             Family::Class => self.draft.cache.classes.keys().cloned().collect(),
+            Family::JobType => self.draft.queue_types.keys().cloned().collect(),
         }
     }
 
@@ -236,6 +241,8 @@ impl<'a> Loader<'a> {
             tls,
             tiers: draft.tiers,
             cache: finish_cache(&draft.cache),
+            queue_types: draft.queue_types,
+            history: draft.history,
             log: draft.log,
         };
         Ok(Loaded { config, values, warnings })

@@ -62,7 +62,7 @@ pub fn differences(old: &Loaded, new: &Loaded) -> Vec<Change> {
     changes
 }
 
-/// What counts for a key whose section is not there. Tiers and classes do not exist then; namespaces do.
+/// What counts for a key whose section is not there. Only namespaces exist without one.
 fn unsaid(full: &str) -> Option<String> {
     let key = key_of(full);
     let exists = key.family() == Some(Family::Namespace);

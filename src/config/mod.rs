@@ -44,12 +44,15 @@ pub use shipped::{markdown_table, shipped};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::base::amount::Amount;
 use crate::base::limits::CACHE_BUDGETS_PERCENT_MAX;
 use crate::base::name::Namespace;
 use crate::base::quota::Quotas;
 use crate::cache::entry::Life;
+use crate::queue::calendar::Zone;
+use crate::queue::job::{Backoff, Rules};
 
 /// Every setting, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,10 @@ pub struct Config {
     pub tiers: BTreeMap<String, Quotas>,
     /// The cache.
     pub cache: Cache,
+    /// How jobs of a type are tried: those that are built in, and others.
+    pub queue_types: BTreeMap<String, JobTypeConfig>,
+    /// Finished jobs that can be searched.
+    pub history: HistoryConfig,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -84,6 +91,8 @@ pub struct Server {
     pub metrics_public: bool,
     /// Connections at a time.
     pub max_connections: usize,
+    /// The time zone of schedules that name none.
+    pub timezone: Zone,
 }
 
 /// The files of a certificate.
@@ -154,6 +163,59 @@ impl Cache {
             )
         })
     }
+}
+
+/// How jobs of a type are tried, where neither the job nor its queue says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobTypeConfig {
+    /// Errors after which a job is given up.
+    pub max_tries: Option<u32>,
+    /// How long one attempt may run.
+    pub timeout: Option<Duration>,
+    /// How long to wait after an error.
+    pub backoff: Option<BackoffConfig>,
+}
+
+impl JobTypeConfig {
+    /// The same in the words of the queues.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            max_tries: self.max_tries,
+            max_crashes: None,
+            timeout: self.timeout,
+            backoff: self.backoff.as_ref().map(BackoffConfig::backoff),
+        }
+    }
+}
+
+/// How long to wait after an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackoffConfig {
+    /// So long after the first, and twice as long with each that follows.
+    Base(Duration),
+    /// One after the other; the last again and again.
+    List(Vec<Duration>),
+}
+
+impl BackoffConfig {
+    /// The same in the words of the queues.
+    pub fn backoff(&self) -> Backoff {
+        match self {
+            BackoffConfig::Base(base) => Backoff::growing(*base),
+            BackoffConfig::List(waits) => Backoff::List(waits.clone()),
+        }
+    }
+}
+
+/// Finished jobs that can be searched: what comes first lets go of the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryConfig {
+    /// The most of them.
+    pub rows: u64,
+    /// The most space that they take.
+    pub bytes: u64,
+    /// How long each is kept.
+    pub age: Duration,
 }
 
 /// What is logged, and how.

@@ -213,9 +213,11 @@ impl Error {
             Error::BadName { family: Family::Tier, .. } => "invalid_tier",
             Error::BadName { family: Family::Namespace, .. } => "invalid_namespace",
             Error::BadName { family: Family::Class, .. } => "invalid_class",
+            Error::BadName { family: Family::JobType, .. } => "invalid_job_type",
             Error::TooMany { family: Family::Tier } => "too_many_tiers",
             Error::TooMany { family: Family::Namespace } => "too_many_namespaces",
             Error::TooMany { family: Family::Class } => "too_many_classes",
+            Error::TooMany { family: Family::JobType } => "too_many_job_types",
             Error::ClassWithoutTtl { .. } => "class_without_ttl",
             Error::ListenNeedsTls { .. } => "listen_needs_tls",
             Error::HalfOfTls { .. } => "tls_incomplete",
@@ -265,6 +267,9 @@ impl Error {
             }
             Error::TooMany { family: Family::Class } => {
                 "give several kinds of values the same class".to_owned()
+            }
+            Error::TooMany { family: Family::JobType } => {
+                "let the other types follow their queues".to_owned()
             }
             Error::ClassWithoutTtl { class } => {
                 format!("write below [{}]: ttl = \"5m\"", Family::Class.named(class))

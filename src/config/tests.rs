@@ -12,11 +12,12 @@ use super::*;
 use crate::base::amount::Amount;
 use crate::base::limits::{
     CLASSES_MAX, CONFIG_FILE_BYTES_MAX, CONFIG_NAMESPACES_MAX, CONNECTIONS_MAX, HOSTS_MAX,
-    TIERS_MAX,
+    QUEUE_TYPES_CONFIG_MAX, TIERS_MAX,
 };
 use crate::base::name::Namespace;
 use crate::base::quota::{Allowance, Quota};
 use crate::base::rng::Rng;
+use crate::queue::job::{Backoff, Rules};
 use crate::testing::seeds;
 
 const FILE: &str = "/etc/holdfast/holdfast.toml";
@@ -68,6 +69,7 @@ fn codes(loaded: &Result<Loaded, Problems>) -> Vec<&'static str> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line for each setting")]
 fn an_empty_file_and_no_file_give_the_defaults() {
     let environment = Environment::default();
     let none = load(&Sources { flags: Vec::new(), environment: &environment, file: None }).unwrap();
@@ -83,6 +85,7 @@ fn an_empty_file_and_no_file_give_the_defaults() {
         server.behind_tls_proxy = false
         server.metrics_public = false
         server.max_connections = 4096
+        server.timezone = "UTC"
         tls.cert_file = ""
         tls.key_file = ""
         tier.standard.cache_bytes = -1
@@ -116,6 +119,24 @@ fn an_empty_file_and_no_file_give_the_defaults() {
         cache.class.trend.stale = "0s"
         cache.class.uptime.ttl = "5m"
         cache.class.uptime.stale = "0s"
+        queue.type.bulk.max_tries = 3
+        queue.type.bulk.timeout = "2m"
+        queue.type.bulk.backoff = ""
+        queue.type.mail.max_tries = 3
+        queue.type.mail.timeout = "1m"
+        queue.type.mail.backoff = ""
+        queue.type.payment.max_tries = 3
+        queue.type.payment.timeout = "2m"
+        queue.type.payment.backoff = ""
+        queue.type.report.max_tries = 2
+        queue.type.report.timeout = "5m"
+        queue.type.report.backoff = ""
+        queue.type.sync.max_tries = 3
+        queue.type.sync.timeout = "90s"
+        queue.type.sync.backoff = ""
+        history.rows = 1000000
+        history.bytes = "1GiB"
+        history.age = "7d"
         log.level = "info"
         log.format = "text"
     "#]]
@@ -223,6 +244,7 @@ fn every_setting_but_those_of_families_has_a_variable_of_its_own() {
         ("HOLDFAST_SERVER_MAX_CONNECTIONS", "16"),
         ("HOLDFAST_LOG_LEVEL", "warn"),
         ("HOLDFAST_LOGLEVEL", "warn"),
+        ("HOLDFAST_JOB_ID", "what a command of a worker finds"),
     ];
     expect![[r#"
         server.hosts = ["a.example", "192.0.2.1"] (variable HOLDFAST_SERVER_HOSTS)
@@ -252,7 +274,7 @@ quues = 3
     expect![[r#"
         error[unknown_key]: unknown key server.lisen; did you mean server.listen?
           where: /etc/holdfast/holdfast.toml:3
-          help:  the keys of [server] are data_dir, listen, socket, hosts, behind_tls_proxy, metrics_public, max_connections
+          help:  the keys of [server] are data_dir, listen, socket, hosts, behind_tls_proxy, metrics_public, max_connections, timezone
 
         error[wrong_type]: server.max_connections is a whole number from 16 to 65536, not a text
           where: /etc/holdfast/holdfast.toml:4
@@ -260,7 +282,7 @@ quues = 3
 
         error[unknown_key]: unknown key server.level; did you mean log.level?
           where: /etc/holdfast/holdfast.toml:5
-          help:  the keys of [server] are data_dir, listen, socket, hosts, behind_tls_proxy, metrics_public, max_connections
+          help:  the keys of [server] are data_dir, listen, socket, hosts, behind_tls_proxy, metrics_public, max_connections, timezone
 
         error[wrong_value]: server.hosts cannot be "https://holdfast.example.com": a host is written without http:// or https://
           where: /etc/holdfast/holdfast.toml:6
@@ -268,7 +290,7 @@ quues = 3
 
         error[unknown_section]: unknown section sever; did you mean [server]?
           where: /etc/holdfast/holdfast.toml:8
-          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [log]
+          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [log]
 
         error[unknown_key]: unknown key tier.small.quues; did you mean tier.small.queues?
           where: /etc/holdfast/holdfast.toml:10
@@ -326,7 +348,7 @@ fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
         expect![[r"
             error[unknown_section]: unknown section listen; did you mean listen in section [server]?
               where: /etc/holdfast/holdfast.toml:1
-              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [log]
+              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [log]
 
             error[not_a_section]: server is a section, not a whole number
               where: /etc/holdfast/holdfast.toml:2
@@ -662,7 +684,7 @@ fn the_cache_has_budgets_namespaces_and_classes() {
     assert_eq!(namespace("a.b").share.of(2000), 100);
     assert_eq!(namespace("empty"), NamespaceSettings::default());
     let life = |ttl, stale| {
-        let ms = std::time::Duration::from_millis;
+        let ms = Duration::from_millis;
         Life::new(Some(ms(ttl)), ms(stale)).unwrap()
     };
     assert_eq!(cache.classes["dashboard"], life(90_000, 240_000), "the rest of it stays");
@@ -805,6 +827,198 @@ ttl = 5
 }
 
 #[test]
+fn types_of_jobs_have_tries_a_timeout_and_a_backoff() {
+    let text = r#"
+        [server]
+        timezone = "Europe/Berlin"
+        [queue.type.mail]
+        timeout = "90s"
+        backoff = ["10s", 60, "1h"]
+        [queue.type.'App\Jobs\Invoice']
+        max_tries = 7
+        backoff = "2h"
+        [queue.type.plain]
+        [queue.type.bulk]
+        max_tries = ""
+        timeout = ""
+        [history]
+        rows = 5_000
+        bytes = "64MiB"
+        age = "24h"
+    "#;
+    check(
+        text,
+        expect![[r#"
+        server.timezone = "Europe/Berlin" (/etc/holdfast/holdfast.toml:3)
+        queue.type.App\Jobs\Invoice.max_tries = 7 (/etc/holdfast/holdfast.toml:8)
+        queue.type.App\Jobs\Invoice.backoff = "2h" (/etc/holdfast/holdfast.toml:9)
+        queue.type.bulk.max_tries = "" (/etc/holdfast/holdfast.toml:12)
+        queue.type.bulk.timeout = "" (/etc/holdfast/holdfast.toml:13)
+        queue.type.mail.timeout = "90s" (/etc/holdfast/holdfast.toml:5)
+        queue.type.mail.backoff = ["10s", "1m", "1h"] (/etc/holdfast/holdfast.toml:6)
+        history.rows = 5000 (/etc/holdfast/holdfast.toml:15)
+        history.bytes = "64MiB" (/etc/holdfast/holdfast.toml:16)
+        history.age = "1d" (/etc/holdfast/holdfast.toml:17)
+    "#]],
+    );
+    let config = load_file(text).unwrap().config;
+    let rules = |name: &str| config.queue_types[name].rules();
+    let seconds = Duration::from_secs;
+    assert_eq!(rules("mail").max_tries, Some(3), "the rest of it stays");
+    let waits = vec![seconds(10), seconds(60), seconds(3600)];
+    assert_eq!(rules("mail").backoff, Some(Backoff::List(waits)));
+    let two_hours = seconds(7200);
+    let growing = Backoff::Exponential { base: two_hours, cap: two_hours };
+    assert_eq!(rules(r"App\Jobs\Invoice").backoff, Some(growing));
+    assert_eq!((rules("plain"), rules("bulk")), (Rules::default(), Rules::default()));
+    let history = HistoryConfig { rows: 5000, bytes: 64 << 20, age: seconds(86_400) };
+    assert_eq!((config.history, config.server.timezone.name()), (history, "Europe/Berlin"));
+    let variables = [("HOLDFAST_HISTORY_ROWS", "1000"), ("HOLDFAST_SERVER_TIMEZONE", "UTC")];
+    let config = load_all(text, &variables, &[("history.age", "1m")]).unwrap().config;
+    assert_eq!((config.history.rows, config.history.age), (1000, seconds(60)));
+    assert_eq!(config.server.timezone.name(), "UTC");
+    assert_eq!(codes(&load_file("[server]\ntimezone = 'Europe/Atlantis'\n")), ["wrong_value"]);
+}
+
+#[test]
+fn the_types_of_jobs_that_are_built_in_are_those_of_the_product() {
+    let config = load_file("").unwrap().config;
+    let line = |(name, job_type): (&String, &JobTypeConfig)| {
+        let JobTypeConfig { max_tries, timeout, backoff } = job_type;
+        assert_eq!(*backoff, None);
+        format!("{name} {} {}\n", max_tries.unwrap(), timeout.unwrap().as_secs())
+    };
+    expect![[r"
+        bulk 3 120
+        mail 3 60
+        payment 3 120
+        report 2 300
+        sync 3 90
+    "]]
+    .assert_eq(&config.queue_types.iter().map(line).collect::<String>());
+    let week = Duration::from_hours(24 * 7);
+    assert_eq!(config.history, HistoryConfig { rows: 1_000_000, bytes: 1 << 30, age: week });
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "every mistake and what is said of it")]
+fn mistakes_in_types_of_jobs_are_told_with_the_way_to_mend_them() {
+    check(
+        r#"
+[queue]
+paused = true
+[queue.types.mail]
+[queue.type.mail]
+max_tries = 0
+timeout = "1ms"
+backoff = []
+tries = 3
+[queue.type.sync]
+max_tries = 10001
+timeout = "8d"
+backoff = "-5s"
+[queue.type.""]
+[queue.type."a\u0007"]
+[queue.type]
+max_tries = 5
+[history]
+rows = 999
+bytes = "5%"
+age = "1s"
+[server]
+timezone = "CET; rm -rf"
+"#,
+        expect![[r#"
+            error[unknown_key]: unknown key queue.paused
+              where: /etc/holdfast/holdfast.toml:3
+              help:  the sections of queue are [queue.type.<name>]
+
+            error[unknown_key]: unknown key queue.types; did you mean [queue.type.<name>]?
+              where: /etc/holdfast/holdfast.toml:4
+              help:  the sections of queue are [queue.type.<name>]
+
+            error[wrong_value]: queue.type.mail.max_tries cannot be 0: it is a whole number from 1 to 10000
+              where: /etc/holdfast/holdfast.toml:6
+              help:  write: max_tries = 5
+
+            error[wrong_value]: queue.type.mail.timeout cannot be "1ms": it is 1s to 7d
+              where: /etc/holdfast/holdfast.toml:7
+              help:  write: timeout = "10m"
+
+            error[wrong_value]: queue.type.mail.backoff cannot be a list of 0: a list has 1 to 100 waits
+              where: /etc/holdfast/holdfast.toml:8
+              help:  write: backoff = "10s"
+
+            error[unknown_key]: unknown key queue.type.mail.tries
+              where: /etc/holdfast/holdfast.toml:9
+              help:  the keys of [queue.type.<name>] are max_tries, timeout, backoff
+
+            error[wrong_value]: queue.type.sync.max_tries cannot be 10001: it is a whole number from 1 to 10000
+              where: /etc/holdfast/holdfast.toml:11
+              help:  write: max_tries = 5
+
+            error[wrong_value]: queue.type.sync.timeout cannot be "8d": it is 1s to 7d
+              where: /etc/holdfast/holdfast.toml:12
+              help:  write: timeout = "10m"
+
+            error[wrong_value]: queue.type.sync.backoff cannot be "-5s": a duration is not negative
+              where: /etc/holdfast/holdfast.toml:13
+              help:  write: backoff = "10s"
+
+            error[invalid_job_type]: job type name has 0 bytes; 1 to 128 are allowed
+              where: /etc/holdfast/holdfast.toml:14
+              help:  write for example: [queue.type.invoice]
+
+            error[invalid_job_type]: job type name has a control character at byte 1
+              where: /etc/holdfast/holdfast.toml:15
+              help:  write for example: [queue.type.invoice]
+
+            error[unknown_key]: unknown key queue.type.max_tries; did you mean queue.type.mail.max_tries?
+              where: /etc/holdfast/holdfast.toml:17
+              help:  the keys of [queue.type.<name>] are max_tries, timeout, backoff
+
+            error[wrong_value]: history.rows cannot be 999: it is a whole number from 1000 to 1000000000
+              where: /etc/holdfast/holdfast.toml:19
+              help:  write: rows = 200000
+
+            error[wrong_value]: history.bytes cannot be "5%": it is a number of bytes, and no part of anything
+              where: /etc/holdfast/holdfast.toml:20
+              help:  write: bytes = "256MiB"
+
+            error[wrong_value]: history.age cannot be "1s": it is 1m to 3650d
+              where: /etc/holdfast/holdfast.toml:21
+              help:  write: age = "1d"
+
+            error[wrong_value]: server.timezone cannot be "CET; rm -rf": a time zone is called as by IANA: UTC, Europe/Berlin, America/New_York
+              where: /etc/holdfast/holdfast.toml:23
+              help:  write: timezone = "Europe/Berlin"
+
+            then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
+}
+
+#[test]
+fn the_settings_of_queues_have_bounds() {
+    let zone = |zone: &str| load_all("", &[("HOLDFAST_SERVER_TIMEZONE", zone)], &[]);
+    for bad in ["", "+02:00", "2", "a b", &"Z".repeat(65)] {
+        assert_eq!(codes(&zone(bad)), ["wrong_value"], "{bad:?}");
+    }
+    for good in ["Etc/GMT+5", "America/Port-au-Prince", "America/Argentina/Rio_Gallegos"] {
+        assert!(zone(good).is_ok(), "{good}");
+    }
+    let tries = |tries: &str| load_file(&format!("[queue.type.x]\nmax_tries = {tries}\n"));
+    assert!(tries("1").is_ok() && tries("10000").is_ok());
+    let timeout = |time: &str| load_file(&format!("[queue.type.x]\ntimeout = '{time}'\n"));
+    assert!(timeout("1s").is_ok() && timeout("7d").is_ok() && timeout("999ms").is_err());
+    let waits = |count: usize| {
+        let list = vec!["1"; count].join(",");
+        load_file(&format!("[queue.type.x]\nbackoff = [{list}]\n"))
+    };
+    assert!(waits(100).is_ok() && waits(101).is_err());
+    assert_eq!(codes(&load_file("queue = 5\n")), ["not_a_section"]);
+}
+
+#[test]
 fn budgets_that_leave_little_to_the_rest_are_warned_of() {
     let warning = |text: &str| load_file(text).unwrap().config.cache.warning(1000 << 20);
     assert_eq!(warning(""), None);
@@ -925,6 +1139,9 @@ fn what_can_grow_has_a_bound() {
     let classes = |count| sections(count, "cache.class", "ttl = 1");
     assert!(classes(CLASSES_MAX - 10).is_ok(), "ten are built in");
     assert_eq!(codes(&classes(CLASSES_MAX - 9)), ["too_many_classes"]);
+    let types = |count| sections(count, "queue.type", "");
+    assert!(types(QUEUE_TYPES_CONFIG_MAX - 5).is_ok(), "five are built in");
+    assert_eq!(codes(&types(QUEUE_TYPES_CONFIG_MAX - 4)), ["too_many_job_types"]);
 
     let hosts = vec!["'a'"; HOSTS_MAX + 1].join(",");
     assert_eq!(codes(&load_file(&format!("[server]\nhosts = [{hosts}]"))), ["wrong_value"]);

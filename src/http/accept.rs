@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -37,6 +37,29 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A Unix socket; never with TLS.
     Unix(UnixListener),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    peer: Peer,
+    /// The process that connected, as the kernel says.
+    pid: Option<u32>,
+}
+
+impl Origin {
+    /// Of a Unix socket. A process that we cannot see, in a container of its own, has the number 0.
+    fn local(stream: &UnixStream) -> Origin {
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+        Origin { peer: Peer::Local, pid }
+    }
+}
+
+impl From<Peer> for Origin {
+    fn from(peer: Peer) -> Origin {
+        Origin { peer, pid: None }
+    }
 }
 
 /// The certificate in use, if any; it can be replaced while connections are open.
@@ -115,8 +138,9 @@ impl Server {
                 },
                 Listener::Unix(unix) => match unix.accept().await {
                     Ok((stream, _)) => {
-                        self.admit(stream, Peer::Local, |server, stream, place| {
-                            server.serve(stream, Peer::Local, place)
+                        let from = Origin::local(&stream);
+                        self.admit(stream, Peer::Local, move |server, stream, place| {
+                            server.serve(stream, from, place)
                         })
                         .await;
                         Ok(())
@@ -145,7 +169,7 @@ impl Server {
         match acceptor {
             None => {
                 self.admit(stream, peer, move |server, stream, place| {
-                    server.serve(stream, peer, place)
+                    server.serve(stream, peer.into(), place)
                 })
                 .await;
             }
@@ -158,7 +182,7 @@ impl Server {
                         _ = closing.told() => return,
                     };
                     if let Ok(stream) = stream {
-                        server.serve(stream, peer, place).await;
+                        server.serve(stream, peer.into(), place).await;
                     }
                 })
                 .await;
@@ -195,19 +219,20 @@ impl Server {
     {
         let now = self.clock.mono();
         if let Some(place) = self.edge.connections.enter(peer == Peer::Local, now).await {
-            self.serve(stream, peer, place).await;
+            self.serve(stream, peer.into(), place).await;
         }
     }
 
     /// The life of a connection.
-    async fn serve<S>(self: Arc<Self>, stream: S, peer: Peer, place: Place)
+    async fn serve<S>(self: Arc<Self>, stream: S, from: Origin, place: Place)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Arc::clone(&place.connection);
         let wire = Wire::new(stream, Arc::clone(&connection), Arc::clone(&self.clock));
         let edge = Arc::clone(&self.edge);
-        let link = Link { edge, connection: Arc::clone(&connection), peer };
+        let Origin { peer, pid: peer_pid } = from;
+        let link = Link { edge, connection: Arc::clone(&connection), peer, peer_pid };
         let service = Service(Arc::new(link));
         let serving = builder().serve_connection(TokioIo::new(wire), service);
         let mut serving = std::pin::pin!(serving);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::app::jobs::Receipt;
 use crate::base::limits::{
     BODY_DEADLINE, HANDLER_DEADLINE, HEAD_DEADLINE, KEEP_ALIVE, TAKE_DEADLINE,
 };
@@ -72,6 +73,10 @@ pub struct Connection {
     waited_ns: AtomicU64,
     /// Space for the large answer that the client is taking.
     space: Mutex<Option<OwnedSemaphorePermit>>,
+    /// For jobs in answers that are on their way out.
+    receipts: Mutex<Vec<Receipt>>,
+    /// Whether there are any.
+    owes: AtomicBool,
 }
 
 impl Connection {
@@ -84,6 +89,8 @@ impl Connection {
             told: Notify::new(),
             waited_ns: AtomicU64::new(0),
             space: Mutex::new(None),
+            receipts: Mutex::default(),
+            owes: AtomicBool::new(false),
         }
     }
 
@@ -125,6 +132,26 @@ impl Connection {
     /// The answer is taken.
     pub(super) fn let_go(&self) {
         drop(self.space.lock().take());
+    }
+
+    /// An answer with jobs is about to be written.
+    pub(super) fn owe(&self, receipt: Receipt) {
+        self.receipts.lock().push(receipt);
+        self.owes.store(true, Relaxed);
+    }
+
+    /// Everything that was to be written is out: the jobs have arrived.
+    pub(super) fn accept_receipts(&self) {
+        if self.owes.swap(false, Relaxed) {
+            let receipts = std::mem::take(&mut *self.receipts.lock());
+            receipts.into_iter().for_each(Receipt::accept);
+        }
+    }
+
+    /// It is gone: what did not get out goes back.
+    fn give_back(&self) {
+        let receipts = std::mem::take(&mut *self.receipts.lock());
+        drop(receipts);
     }
 
     /// Whoever is there belongs here.
@@ -223,6 +250,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.connection.give_back();
         let mut open = self.registry.open.lock();
         if let Some(at) = open.iter().position(|other| Arc::ptr_eq(other, &self.connection)) {
             open.swap_remove(at);

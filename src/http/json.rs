@@ -38,7 +38,7 @@ fn not_understood(error: &serde_json::Error) -> Problem {
 }
 
 /// Refuses what nests too deep, before anything is built of it.
-fn check_depth(text: &[u8]) -> Result<(), Problem> {
+pub(super) fn check_depth(text: &[u8]) -> Result<(), Problem> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text {
         match byte {

@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::request::Cx;
 use super::stores::{self, StoreFigures};
 use crate::app::outside::{Disk, SettingChange};
-use crate::base::limits::{DISK_MARGIN_BYTES, HANDLER_DEADLINE};
+use crate::base::limits::{DISK_MARGIN_BYTES, HANDLER_DEADLINE, QUEUES_TOLD_MAX};
 use crate::exec;
 use crate::exec::writer::State;
 
@@ -39,6 +39,8 @@ pub struct Status {
     disk: Option<DiskStatus>,
     /// The stores, each with its thread.
     stores: Vec<Store>,
+    /// Jobs, beside the figures of their stores.
+    jobs: Jobs,
     /// The threads for work that is all CPU.
     pool: Pool,
     /// Background work.
@@ -87,6 +89,23 @@ pub struct Store {
     last_failure: Option<String>,
     /// Length of its file.
     bytes: u64,
+}
+
+/// Jobs; null is what could not be had.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Jobs {
+    /// On their way to the history.
+    outbox_rows: u64,
+    /// Done, and not told to the history, because too many were on their way.
+    outbox_skipped: u64,
+    /// Jobs in the history.
+    history_rows: Option<u64>,
+    /// What they take there.
+    history_bytes: Option<u64>,
+    /// Callers that wait for jobs.
+    waiters: usize,
+    /// Processes of workers that are watched.
+    processes_watched: usize,
 }
 
 /// The CPU pool.
@@ -186,7 +205,9 @@ fn readiness(cx: &Cx) -> Result<(), exec::Error> {
     if cx.edge().is_stopping() {
         return Err(exec::Error::Stopping);
     }
-    for state in [cx.app().keeper().state(), cx.app().kept().writer().state()] {
+    let app = cx.app();
+    let states = [app.keeper().state(), app.kept().writer().state(), app.jobs().writer().state()];
+    for state in states {
         match state {
             State::Open => {}
             State::Reopening | State::Failed => return Err(exec::Error::ReadOnly),
@@ -229,8 +250,16 @@ pub(super) fn openapi(cx: &Cx) -> Result<Reply, Problem> {
 }
 
 /// `GET /metrics`
-pub(super) fn metrics(cx: &Cx) -> Result<Reply, Problem> {
-    let text = prometheus::render(cx.edge());
+pub(super) async fn metrics(cx: Cx) -> Result<Reply, Problem> {
+    let app = std::sync::Arc::clone(cx.app());
+    // Of each queue the file is asked.
+    let queues = cx.app().blocking(HANDLER_DEADLINE, move || app.queues_told(QUEUES_TOLD_MAX));
+    let jobs = prometheus::Jobs {
+        // A full pool is no reason to tell nothing.
+        queues: queues.await.unwrap_or_default(),
+        figures: stores::jobs(cx.app()).await,
+    };
+    let text = prometheus::render(cx.edge(), &jobs);
     Ok(Reply::bytes(prometheus::MEDIA_TYPE, text.into()))
 }
 
@@ -257,8 +286,9 @@ fn warnings(cx: &Cx) -> Vec<String> {
 }
 
 /// `GET /v1/status`
-pub(super) fn status(cx: &Cx) -> Result<Reply, Problem> {
+pub(super) async fn status(cx: Cx) -> Result<Reply, Problem> {
     let app = cx.app();
+    let jobs = stores::jobs(app).await;
     let stores = stores::all(app);
     let short = stores.iter().any(|store| store.disk_short);
     let pool = app.pool().figures();
@@ -269,7 +299,7 @@ pub(super) fn status(cx: &Cx) -> Result<Reply, Problem> {
     let uptime = cx.now.mono.since(cx.edge().started.mono);
     Ok(Reply::json(&Status {
         version: env!("CARGO_PKG_VERSION"),
-        state: readiness(cx).map_or_else(|error| error.code(), |()| "ready"),
+        state: readiness(&cx).map_or_else(|error| error.code(), |()| "ready"),
         started_at: cx.edge().started.wall.to_string(),
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         data_format: crate::base::limits::DATA_FORMAT,
@@ -294,7 +324,15 @@ pub(super) fn status(cx: &Cx) -> Result<Reply, Problem> {
             descriptors: process.descriptors,
             descriptors_max: process.descriptors_max,
         },
-        warnings: warnings(cx),
+        jobs: Jobs {
+            outbox_rows: jobs.outbox_rows,
+            outbox_skipped: jobs.outbox_skipped,
+            history_rows: jobs.history.map(|history| history.rows),
+            history_bytes: jobs.history.map(|history| history.bytes),
+            waiters: jobs.waiters,
+            processes_watched: jobs.watched,
+        },
+        warnings: warnings(&cx),
     }))
 }
 

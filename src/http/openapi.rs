@@ -75,6 +75,16 @@ pub fn duration() -> Schema {
     number_or_text("Seconds, or a text such as 250ms, 30s, 5m, 1h or 7d.", "30d")
 }
 
+/// Lengths of time.
+pub fn durations() -> Schema {
+    utoipa::openapi::schema::ArrayBuilder::new().items(RefOr::T(duration())).into()
+}
+
+/// Any value.
+pub fn anything() -> Schema {
+    ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue).into()
+}
+
 /// How long a key is fresh.
 pub fn ttl() -> Schema {
     number_or_text("Seconds, a text such as 250ms, 30s, 5m, 1h or 7d, or class:<name>.", "5m")
@@ -186,22 +196,28 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         let content = value!({ media_type: { "schema": schema } });
         operation["requestBody"] = value!({ "required": true, "content": content });
     }
-    let (scope, about) = match route.access {
-        Access::Open => (None, "open"),
-        Access::Tenant(scope) => (Some(scope), "for the tenant of the token"),
-        Access::Machine(scope) => (Some(scope), "for tokens of tenant default"),
-        Access::Metrics(scope) => {
-            (Some(scope), "for tokens of tenant default, or open by server.metrics_public")
+    let (scopes, about) = match route.access {
+        Access::Open => (&[][..], "open"),
+        Access::Tenant(scopes) => (scopes, "for the tenant of the token"),
+        Access::Machine(scopes) => (scopes, "for tokens of tenant default"),
+        Access::Metrics(scopes) => {
+            (scopes, "for tokens of tenant default, or open by server.metrics_public")
         }
     };
-    if let Some(scope) = scope {
-        operation["security"] = value!([{ "token": [scope.as_str()] }]);
+    if !scopes.is_empty() {
+        // Each of them will do.
+        let security = scopes.iter().map(|scope| value!({ "token": [scope.as_str()] }));
+        operation["security"] = security.collect();
     }
     let limit = match route.body {
         Body::None => String::new(),
         Body::Json { max } | Body::Raw { max } => format!("; a body of at most {max} bytes"),
     };
-    let needs = scope.map_or(String::new(), |scope| format!("scope {scope}, "));
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let needs = match &*names {
+        [] => String::new(),
+        names => format!("scope {}, ", names.join(" or ")),
+    };
     operation["description"] = value!(format!("{needs}{about}{limit}"));
     operation
 }

@@ -16,13 +16,16 @@ use crate::app::Error as AppError;
 use crate::base::cursor::BadCursor;
 use crate::base::human::BadDuration;
 use crate::base::id::BadId;
-use crate::base::limits::{LOCKS_MAX, UNDO_BYTES_MAX};
+use crate::base::limits::{
+    IDEMPOTENCY_TTL, LOCKS_MAX, QUEUES_MAX, TENANT_SCHEDULES_MAX, UNDO_BYTES_MAX,
+};
 use crate::base::name::BadName;
 use crate::base::quota::BadAllowance;
 use crate::base::scope::BadScope;
 use crate::cache::Error as CacheError;
 use crate::cache::locks::Error as LockError;
 use crate::exec;
+use crate::queue::{Error as QueueError, RowError};
 use crate::store::Error as StoreError;
 
 /// The media type of a problem.
@@ -45,63 +48,133 @@ const fn kind(code: &'static str, status: u16, title: &'static str, retryable: b
     Kind { code, status, title, retryable }
 }
 
+/// See [`Problem::for_now`]; the other one with this code is for what is free only when something is removed.
+const QUOTA_FOR_NOW: Kind =
+    kind("quota_exceeded", 429, "as much as the tenant may have, for now", true);
+
 /// Every kind, by status.
 pub const KINDS: &[Kind] = &[
     kind("malformed", 400, "the request cannot be understood", false),
     kind("unknown_field", 400, "the body has a field that nobody knows", false),
     kind("unknown_parameter", 400, "the query has a parameter that nobody knows", false),
-    kind("invalid_by", 400, "not a step of a number", false),
+    kind("invalid_backoff", 400, "not waits between tries", false),
+    kind("invalid_busy_ms", 400, "not a figure", false),
+    kind("invalid_by", 400, "not a step of a number or a time to hold a lease", false),
+    kind("invalid_catch_up", 400, "not a rule for missed moments", false),
+    kind("invalid_checkpoint", 400, "not a checkpoint", false),
+    kind("invalid_command", 400, "not a command for a worker", false),
+    kind("invalid_concurrency", 400, "not a number of jobs", false),
     kind("invalid_confirm", 400, "the confirmation does not match", false),
     kind("invalid_content_type", 400, "not the type of a value", false),
+    kind("invalid_cpu_percent", 400, "not a figure", false),
+    kind("invalid_cron", 400, "not a line of cron", false),
     kind("invalid_cursor", 400, "the cursor does not belong here", false),
+    kind("invalid_delay", 400, "not a time to wait before a job runs", false),
     kind("invalid_duration", 400, "not a length of time", false),
     kind("invalid_encoding", 400, "not an encoding of values", false),
+    kind("invalid_error", 400, "not an error", false),
+    kind("invalid_every", 400, "not a time between two jobs", false),
     kind("invalid_expires_in", 400, "not a time in which a token may expire", false),
+    kind("invalid_extend", 400, "not a time for which leases are kept", false),
+    kind("invalid_fields", 400, "not fields of a job", false),
+    kind("invalid_fingerprint", 400, "not a kind of failure", false),
+    kind("invalid_from", 400, "not a moment", false),
+    kind("invalid_history_payload", 400, "not true or false", false),
+    kind("invalid_host", 400, "not the name of a machine", false),
     kind("invalid_id", 400, "not an id", false),
+    kind("invalid_idempotency_key", 400, "not a key of a call", false),
+    kind("invalid_idle_ms", 400, "not a figure", false),
+    kind("invalid_ids", 400, "not ids", false),
     kind("invalid_if", 400, "not a condition", false),
     kind("invalid_jitter", 400, "not a part of a ttl", false),
+    kind("invalid_job", 400, "not a job of a schedule", false),
+    kind("invalid_jobs_done", 400, "not a figure", false),
     kind("invalid_key", 400, "not a key", false),
     kind("invalid_kind", 400, "not a kind of slow work", false),
     kind("invalid_lease", 400, "not a lease", false),
+    kind("invalid_leases", 400, "not leases", false),
     kind("invalid_limit", 400, "not a number of items", false),
     kind("invalid_lock", 400, "not the name of a lock", false),
+    kind("invalid_max", 400, "not a number of jobs", false),
+    kind("invalid_max_crashes", 400, "not a number of crashes", false),
+    kind("invalid_max_depth", 400, "not a number of jobs", false),
+    kind("invalid_max_tries", 400, "not a number of tries", false),
     kind("invalid_name", 400, "not a name", false),
     kind("invalid_namespace", 400, "not the name of a namespace", false),
+    kind("invalid_on_failed", 400, "not what is pushed when a job is given up", false),
+    kind("invalid_overlap", 400, "not a rule for jobs that are not over", false),
     kind("invalid_pattern", 400, "not a pattern", false),
+    kind("invalid_paused", 400, "not true or false", false),
+    kind("invalid_payload", 400, "not a payload", false),
+    kind("invalid_peak_rss_bytes", 400, "not a figure", false),
+    kind("invalid_pid", 400, "not a process", false),
     kind("invalid_prefix", 400, "not a prefix", false),
     kind("invalid_owner", 400, "not the owner of a lock", false),
+    kind("invalid_priority", 400, "not a priority", false),
+    kind("invalid_progress", 400, "not a part of a job", false),
+    kind("invalid_q", 400, "not a text to look for", false),
+    kind("invalid_queue", 400, "not the name of a queue", false),
+    kind("invalid_queues", 400, "not names of queues", false),
     kind("invalid_quotas", 400, "not quotas", false),
+    kind("invalid_rate", 400, "not a rate", false),
+    kind("invalid_reason", 400, "not a reason", false),
+    kind("invalid_result", 400, "not a result", false),
+    kind("invalid_result_ttl", 400, "not a time for which a result is kept", false),
+    kind("invalid_retention", 400, "not what is kept of jobs", false),
+    kind("invalid_retry", 400, "not a time after which a job is tried again", false),
+    kind("invalid_rss_bytes", 400, "not a figure", false),
+    kind("invalid_run_at", 400, "not a moment at which a job may run", false),
+    kind("invalid_schedule", 400, "not the name of a schedule", false),
     kind("invalid_scopes", 400, "not scopes", false),
     kind("invalid_stale", 400, "not a time after the ttl", false),
+    kind("invalid_state", 400, "not a state", false),
+    kind("invalid_states", 400, "not states", false),
+    kind("invalid_tag", 400, "not a tag", false),
     kind("invalid_tags", 400, "not tags", false),
+    kind("invalid_target_wait", 400, "not a time to wait", false),
     kind("invalid_tenant", 400, "not the name of a tenant", false),
     kind("invalid_tier", 400, "not a tier of the configuration", false),
     kind("invalid_time", 400, "not a moment", false),
+    kind("invalid_timeout", 400, "not a time for which an attempt may run", false),
+    kind("invalid_timezone", 400, "not a time zone", false),
+    kind("invalid_to", 400, "not a moment", false),
     kind("invalid_ttl", 400, "not a time for which a key is fresh or a lock is held", false),
+    kind("invalid_type", 400, "not a type of job", false),
+    kind("invalid_unique", 400, "not a key that one job holds", false),
     kind("invalid_value", 400, "not a value", false),
     kind("invalid_wait", 400, "not a time to wait", false),
+    kind("invalid_worker", 400, "not the id of a worker", false),
     kind("unauthenticated", 401, "a valid token is needed", false),
     kind("forbidden", 403, "the token may not do this", false),
     kind("quota_exceeded", 403, "there is as much as there may be", false),
     kind("cache_miss", 404, "the key is not there", false),
     kind("unknown_namespace", 404, "there is no such namespace", false),
+    kind("unknown_job", 404, "there is no such job", false),
+    kind("unknown_lease", 404, "there is no such lease", false),
     kind("unknown_lock", 404, "nobody holds this lock", false),
     kind("unknown_path", 404, "there is nothing at this path", false),
+    kind("unknown_queue", 404, "there is no such queue", false),
+    kind("unknown_schedule", 404, "there is no such schedule", false),
     kind("unknown_tenant", 404, "there is no such tenant", false),
     kind("unknown_token", 404, "there is no such token", false),
+    kind("unknown_worker", 404, "there is no such worker", false),
     kind("method_not_allowed", 405, "the path does not have this method", false),
     kind("request_timeout", 408, "the body did not come in time", true),
     kind("integer_overflow", 409, "the number would be too large", false),
     kind("key_exists", 409, "the key is there already", false),
     kind("key_missing", 409, "the key is not there", false),
     kind("lease_lost", 409, "the lease does not hold any more", false),
+    kind("job_finished", 409, "the job is over", false),
     kind("not_an_integer", 409, "the value is not a whole number", false),
     kind("lock_held", 409, "somebody else holds the lock", true),
+    kind("queue_not_empty", 409, "the queue has jobs", false),
     kind("tenant_protected", 409, "this tenant cannot be deleted", false),
     kind("too_large", 413, "the body is too large", false),
     kind("unsupported_media_type", 415, "the body is of a type that is not read here", false),
     kind("unknown_host", 421, "the request is for somebody else", false),
     kind("invalid_config", 422, "the configuration has problems; nothing was changed", false),
+    kind("idempotency_key_reused", 422, "the key was used for another call", false),
+    kind("queue_full", 429, "the queue is as long as it may be", true),
     kind("rate_limited", 429, "too often", true),
     kind("head_too_large", 431, "the head of the request is too large", false),
     kind("internal", 500, "a fault of the server", false),
@@ -192,6 +265,11 @@ impl Problem {
         self
     }
 
+    /// The same code for a quota that is free again by itself: waiting helps.
+    fn for_now(self) -> Problem {
+        Problem { kind: &QUOTA_FOR_NOW, ..self }
+    }
+
     /// With the methods that there are.
     #[must_use]
     pub fn allow(mut self, methods: &str) -> Problem {
@@ -233,6 +311,7 @@ impl Problem {
             headers: self.headers,
             close: self.close,
             as_is: false,
+            receipt: None,
         }
     }
 }
@@ -256,24 +335,7 @@ impl From<AppError> for Problem {
                 let problem = Problem::new("quota_exceeded", error.to_string());
                 problem.with("limit", *limit).with("used", *limit)
             }
-            AppError::Cache(refused) => match refused {
-                CacheError::TooLarge { limit, .. } => {
-                    Problem::new("too_large", error.to_string()).with("limit", *limit)
-                }
-                CacheError::Full { limit, used } => {
-                    let problem = Problem::new("cache_full", error.to_string());
-                    problem.with("limit", *limit).with("used", *used)
-                }
-                CacheError::TooManyNamespaces { limit, .. } => {
-                    let problem = Problem::new("quota_exceeded", error.to_string());
-                    problem.with("limit", *limit).with("used", *limit)
-                }
-                CacheError::KeyExists
-                | CacheError::KeyMissing
-                | CacheError::LeaseLost
-                | CacheError::NotAnInteger
-                | CacheError::Overflow => Problem::new(error.code(), error.to_string()),
-            },
+            AppError::Cache(refused) => cache_problem(refused, &error),
             AppError::Lock(refused) => lock_problem(refused, &error),
             AppError::Store(StoreError::OperationTooLarge) => {
                 let detail =
@@ -290,7 +352,17 @@ impl From<AppError> for Problem {
             AppError::Scope { needed, .. } => {
                 Problem::new("forbidden", error.to_string()).with("scope", needed.as_str())
             }
-            AppError::NoToken
+            AppError::Queue(refused) => queue_problem(refused, &error),
+            AppError::LeaseLost(state) | AppError::JobFinished(state) => {
+                Problem::new(error.code(), error.to_string()).with("state", state.as_str())
+            }
+            AppError::UnknownJob(_)
+            | AppError::UnknownQueue(_)
+            | AppError::UnknownLease
+            | AppError::UnknownWorker(_)
+            | AppError::TooManyWorkers(_)
+            | AppError::UnknownSchedule(_)
+            | AppError::NoToken
             | AppError::BadToken(_)
             | AppError::NotAdmin
             | AppError::DefaultOnly
@@ -305,6 +377,27 @@ impl From<AppError> for Problem {
     }
 }
 
+fn cache_problem(refused: &CacheError, error: &AppError) -> Problem {
+    match refused {
+        CacheError::TooLarge { limit, .. } => {
+            Problem::new("too_large", error.to_string()).with("limit", *limit)
+        }
+        CacheError::Full { limit, used } => {
+            let problem = Problem::new("cache_full", error.to_string());
+            problem.with("limit", *limit).with("used", *used)
+        }
+        CacheError::TooManyNamespaces { limit, .. } => {
+            let problem = Problem::new("quota_exceeded", error.to_string());
+            problem.with("limit", *limit).with("used", *limit)
+        }
+        CacheError::KeyExists
+        | CacheError::KeyMissing
+        | CacheError::LeaseLost
+        | CacheError::NotAnInteger
+        | CacheError::Overflow => Problem::new(error.code(), error.to_string()),
+    }
+}
+
 fn lock_problem(refused: &LockError, error: &AppError) -> Problem {
     let problem = Problem::new(error.code(), error.to_string());
     match refused {
@@ -316,6 +409,40 @@ fn lock_problem(refused: &LockError, error: &AppError) -> Problem {
         LockError::Unknown => problem,
         LockError::Damaged | LockError::Store(_) => {
             tracing::error!(?refused, "a lock was not judged");
+            Problem::new("internal", "a fault of the server; its log says more")
+        }
+    }
+}
+
+/// Waiting helps: somebody else has to do something first.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+fn queue_problem(refused: &QueueError, error: &AppError) -> Problem {
+    let problem = Problem::new(error.code(), error.to_string());
+    match refused {
+        QueueError::QueueFull { queue, len, max } => problem
+            .with("queue", queue.as_str())
+            .with("length", *len)
+            .with("limit", *max)
+            .retry_after(COME_BACK),
+        QueueError::Quota { quota, limit, used, retry_after } => {
+            let problem =
+                problem.with("quota", quota.as_str()).with("limit", *limit).with("used", *used);
+            match retry_after {
+                Some(after) => problem.for_now().retry_after(*after),
+                None => problem,
+            }
+        }
+        QueueError::TooManyQueues => problem.with("limit", QUEUES_MAX).with("used", QUEUES_MAX),
+        QueueError::TooManySchedules => problem.with("limit", TENANT_SCHEDULES_MAX),
+        QueueError::TooManyCalls => problem.retry_after(IDEMPOTENCY_TTL / 24),
+        QueueError::QueueNotEmpty { jobs, .. } => problem.with("jobs", *jobs),
+        QueueError::KeyReused => problem,
+        QueueError::Row(RowError::Store(StoreError::OperationTooLarge)) => {
+            problem.with("limit", UNDO_BYTES_MAX)
+        }
+        QueueError::Row(cause) => {
+            tracing::error!(?cause, "a job was not judged");
             Problem::new("internal", "a fault of the server; its log says more")
         }
     }

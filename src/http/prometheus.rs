@@ -5,13 +5,17 @@
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::Edge;
 use super::machine::state_word;
-use super::stores::{self, StoreFigures};
-use crate::base::limits::NAMESPACES_TOLD_MAX;
+use super::stores::{self, JobFigures, StoreFigures};
+use crate::app::queue::QueueView;
+use crate::base::id::TenantId;
+use crate::base::limits::{NAMESPACES_TOLD_MAX, QUEUES_TOLD_MAX};
 use crate::cache::entry::Stats;
 use crate::exec::figures::HistogramFigures;
+use crate::queue::figures::{Percentiles, Told};
 
 /// What Prometheus calls this text.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -69,7 +73,7 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// Everything there is to tell.
-pub(super) fn render(edge: &Edge) -> String {
+pub(super) fn render(edge: &Edge, jobs_told: &Jobs) -> String {
     let mut text = Text(String::with_capacity(16 << 10));
     about(&mut text, edge);
     requests(&mut text, edge);
@@ -77,6 +81,8 @@ pub(super) fn render(edge: &Edge) -> String {
     refusals(&mut text, edge);
     stores(&mut text, edge);
     cache(&mut text, edge);
+    jobs(&mut text, &jobs_told.figures);
+    queues(&mut text, edge, &jobs_told.queues);
     pool(&mut text, edge);
     workers(&mut text, edge);
     process(&mut text, edge);
@@ -189,6 +195,129 @@ fn stores(text: &mut Text, edge: &Edge) {
     let (held, waiting) = edge.app.kept().lock_figures();
     text.single("holdfast_locks", "gauge", "Locks that are known.", held);
     text.single("holdfast_lock_waiters", "gauge", "Callers that wait for one.", waiting);
+}
+
+/// What is told of jobs, gathered before.
+pub(super) struct Jobs {
+    /// The queues that were active last.
+    pub(super) queues: Vec<(TenantId, QueueView)>,
+    /// All of them together.
+    pub(super) figures: JobFigures,
+}
+
+fn jobs(text: &mut Text, jobs: &JobFigures) {
+    let help = "Finished jobs on their way to the history.";
+    text.single("holdfast_outbox_rows", "gauge", help, jobs.outbox_rows);
+    let help = "Done jobs that the history will not hear of, because too many were on their way.";
+    text.single("holdfast_outbox_skipped_total", "counter", help, jobs.outbox_skipped);
+    let rows = jobs.history.map(|history| history.rows);
+    text.maybe("holdfast_history_rows", "gauge", "Jobs in the history.", rows);
+    let bytes = jobs.history.map(|history| history.bytes);
+    text.maybe("holdfast_history_bytes", "gauge", "What they take there.", bytes);
+    text.single("holdfast_job_waiters", "gauge", "Callers that wait for jobs.", jobs.waiters);
+    let help = "Processes of workers that are watched.";
+    text.single("holdfast_processes_watched", "gauge", help, jobs.watched);
+}
+
+/// A figure of a queue: its family, what kind it is, what it says, and the figure.
+type QueueFigure = (&'static str, &'static str, &'static str, fn(&QueueView) -> u64);
+
+const QUEUE_FIGURES: [QueueFigure; 5] = [
+    ("queue_waiting", "gauge", "Jobs that may run.", |queue| queue.waiting),
+    ("queue_delayed", "gauge", "Jobs that wait for a moment.", |queue| queue.delayed),
+    ("queue_running", "gauge", "Jobs that somebody has.", |queue| queue.running),
+    ("queue_failed", "gauge", "Jobs that were given up.", |queue| queue.failed),
+    ("queue_paused", "gauge", "1 when nothing is leased.", |q| u64::from(q.settings.paused)),
+];
+
+/// The same for what is counted, of a queue and of a type.
+type ToldFigure = (&'static str, &'static str, fn(&Told) -> u64);
+
+const TOLD_FIGURES: [ToldFigure; 4] = [
+    ("pushed_total", "Jobs that were pushed.", |told| told.totals.pushed),
+    ("done_total", "Attempts that went well.", |told| told.totals.done),
+    ("failed_total", "Attempts that ended in an error.", |told| told.totals.failed),
+    ("crashed_total", "Attempts that ended without a word.", |told| told.totals.crashed),
+];
+
+/// Times in milliseconds, of which some part stay below.
+type TimesFigure = (&'static str, &'static str, fn(&Told) -> Percentiles);
+
+const TIMES_FIGURES: [TimesFigure; 2] = [
+    ("wait_seconds", "How long jobs waited, in the last 15 minutes.", |told| told.wait_ms),
+    ("run_seconds", "How long attempts took, in the last 15 minutes.", |told| told.run_ms),
+];
+
+fn queues(text: &mut Text, edge: &Edge, queues: &[(TenantId, QueueView)]) {
+    let now = edge.app.clock().now().wall;
+    let labelled = queues.iter().filter_map(|(tenant, queue)| {
+        let tenant = edge.app.directory().tenant_by_id(*tenant)?;
+        Some((format!("tenant=\"{}\",queue=\"{}\"", tenant.name, queue.name), queue))
+    });
+    let labelled: Vec<_> = labelled.collect();
+    for (name, kind, help, figure) in QUEUE_FIGURES {
+        text.family(name, kind, help);
+        for (labels, queue) in &labelled {
+            text.sample(name, labels, figure(queue));
+        }
+    }
+    let name = "queue_oldest_waiting_seconds";
+    text.family(name, "gauge", "For how long the job waits that waits longest.");
+    for (labels, queue) in &labelled {
+        let waits = queue.oldest_waiting.map_or(0.0, |at| now.since(at).as_secs_f64());
+        text.sample(name, labels, waits);
+    }
+    let told: Vec<_> =
+        labelled.iter().map(|(labels, queue)| (labels.clone(), queue.figures)).collect();
+    told_figures(text, "queue", &told);
+    let types = labelled.iter().flat_map(|(labels, queue)| {
+        queue
+            .types
+            .iter()
+            .map(move |its| (format!("{labels},type=\"{}\"", escaped(&its.name)), its.figures))
+    });
+    let types: Vec<_> = types.take(QUEUES_TOLD_MAX).collect();
+    told_figures(text, "queue_type", &types);
+    text.family("worker_count", "gauge", "Workers, by how they stand.");
+    for (state, count) in edge.app.workers_told() {
+        text.sample("worker_count", &format!("state=\"{state}\""), count);
+    }
+}
+
+fn told_figures(text: &mut Text, prefix: &str, told: &[(String, Told)]) {
+    for (name, help, figure) in TOLD_FIGURES {
+        let name = format!("{prefix}_{name}");
+        text.family(&name, "counter", help);
+        for (labels, told) in told {
+            text.sample(&name, labels, figure(told));
+        }
+    }
+    for (name, help, figure) in TIMES_FIGURES {
+        let name = format!("{prefix}_{name}");
+        text.family(&name, "gauge", help);
+        for (labels, told) in told {
+            let Percentiles { p50, p95, p99 } = figure(told);
+            for (quantile, ms) in [("0.5", p50), ("0.95", p95), ("0.99", p99)] {
+                if let Some(ms) = ms {
+                    let labels = format!("{labels},quantile=\"{quantile}\"");
+                    text.sample(&name, &labels, Duration::from_millis(ms).as_secs_f64());
+                }
+            }
+        }
+    }
+    let name = format!("{prefix}_failure_rate");
+    text.family(&name, "gauge", "Failed attempts of those of the last 15 minutes: 0 to 1.");
+    for (labels, told) in told {
+        if let Some(rate) = told.failure_rate {
+            text.sample(&name, labels, rate);
+        }
+    }
+}
+
+/// The value of a label that somebody else chose.
+fn escaped(value: &str) -> String {
+    // Control characters were refused when the job was pushed.
+    value.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 /// A figure of a namespace: its family, what kind it is, what it says.

@@ -5,6 +5,8 @@ use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue, LOCATION};
 use serde::Serialize;
 
+use crate::app::jobs::Receipt;
+
 /// An answer, before the service adds what every answer has.
 #[derive(Debug)]
 pub struct Reply {
@@ -20,6 +22,8 @@ pub struct Reply {
     pub close: bool,
     /// Whether the body goes out as it is: what clients stored, and what they waited for, is never compressed.
     pub as_is: bool,
+    /// For jobs that are in the body: accepted when the client's side of the machine has all of it.
+    pub receipt: Option<Receipt>,
 }
 
 impl Reply {
@@ -32,6 +36,7 @@ impl Reply {
             headers: Vec::new(),
             close: false,
             as_is: false,
+            receipt: None,
         }
     }
 
@@ -60,6 +65,7 @@ impl Reply {
             headers: Vec::new(),
             close: false,
             as_is: false,
+            receipt: None,
         }
     }
 

@@ -98,6 +98,12 @@ impl Cx {
         self.caller.as_ref().expect("BUG: the route's row asks for a token")
     }
 
+    /// The process that connected to the Unix socket, as the kernel says: whoever opened the connection,
+    /// also if another one uses it now. `None` on TCP, and when the process cannot be seen from here.
+    pub fn peer_pid(&self) -> Option<u32> {
+        self.link.peer_pid
+    }
+
     /// So long the client wanted to wait: that is not our slowness.
     pub(super) fn waited(&self, time: Duration) {
         self.link.connection.add_waited(time);

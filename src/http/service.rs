@@ -19,7 +19,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE,
@@ -37,6 +36,7 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::{Cx, RequestId, decoded};
 use super::routes::{Access, Body, Found, Handler, Later, Route, Soon, Verb};
+use super::whole::Whole;
 use super::{Edge, body};
 use crate::app::Caller;
 use crate::app::slow::{self, Case, SLOW_REQUEST, WARN_REQUEST};
@@ -57,12 +57,14 @@ pub(super) struct Link {
     pub(super) edge: Arc<Edge>,
     pub(super) connection: Arc<Connection>,
     pub(super) peer: Peer,
+    /// The process at the other end of a Unix socket.
+    pub(super) peer_pid: Option<u32>,
 }
 
 /// What answers the requests of a connection.
 pub(super) struct Service(pub(super) Arc<Link>);
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Whole>;
 
 /// An answer, or the way to one. Most answers need no waiting; no future is made for them.
 pub(super) enum Answering {
@@ -417,11 +419,11 @@ impl Link {
         head: &Parts,
         now: Now,
     ) -> Result<Option<Caller>, Problem> {
-        let (scope, machine) = match route.access {
+        let (scopes, machine) = match route.access {
             Access::Open => return Ok(None),
             Access::Metrics(_) if self.edge.settings().metrics_public => return Ok(None),
-            Access::Tenant(scope) => (scope, false),
-            Access::Machine(scope) | Access::Metrics(scope) => (scope, true),
+            Access::Tenant(scopes) => (scopes, false),
+            Access::Machine(scopes) | Access::Metrics(scopes) => (scopes, true),
         };
         let app = &self.edge.app;
         let mut caller = app.authenticate(bearer(&head.headers)?, self.peer, now)?;
@@ -434,7 +436,7 @@ impl Link {
             let name = TenantName::parse(name.to_str().unwrap_or(""))?;
             caller = app.act_for(&caller, &name)?;
         }
-        caller.need(scope)?;
+        caller.need_one_of(scopes)?;
         if machine {
             caller.need_default()?;
         }
@@ -458,7 +460,8 @@ impl Link {
         let ended = self.edge.app.clock().mono();
         let took = ended.since(asked.now.mono);
         let varies = coding.is_some() || is_compressible(&reply);
-        let mut answer = Response::new(Full::new(reply.body));
+        let receipt = reply.receipt.map(|receipt| (receipt, Arc::clone(&self.connection)));
+        let mut answer = Response::new(Whole::new(reply.body, receipt));
         *answer.status_mut() = reply.status;
         let headers = answer.headers_mut();
         headers.reserve(6 + reply.headers.len());

@@ -71,7 +71,35 @@ impl StoreFigures {
 }
 
 /// Every store, in the order in which they are told.
-pub(super) fn all(app: &App) -> [StoreFigures; 2] {
-    let kept = app.kept().writer().figures();
-    [StoreFigures::of_keeper(app.keeper().figures()), StoreFigures::of_writer(kept)]
+pub(super) fn all(app: &App) -> [StoreFigures; 4] {
+    [
+        StoreFigures::of_keeper(app.keeper().figures()),
+        StoreFigures::of_writer(app.kept().writer().figures()),
+        StoreFigures::of_writer(app.jobs().writer().figures()),
+        StoreFigures::of_keeper(app.history().writer.figures()),
+    ]
+}
+
+/// What is known of jobs beside the figures of their stores.
+#[derive(Clone, Copy)]
+pub(super) struct JobFigures {
+    /// On their way to the history.
+    pub(super) outbox_rows: u64,
+    /// Done, and not told to the history, because too many were on their way.
+    pub(super) outbox_skipped: u64,
+    /// What the history has; nothing when it does not answer.
+    pub(super) history: Option<crate::catalog::history::Figures>,
+    /// Callers that wait for jobs.
+    pub(super) waiters: usize,
+    /// Processes of workers that are watched.
+    pub(super) watched: usize,
+}
+
+/// See [`JobFigures`].
+pub(super) async fn jobs(app: &App) -> JobFigures {
+    let (outbox_rows, outbox_skipped) = app.jobs().outbox_figures();
+    let (waiters, watched) = app.jobs().waiting_figures();
+    let history = app.past_figures().await;
+    let history = history.inspect_err(|error| tracing::debug!(%error, "no figures of the history"));
+    JobFigures { outbox_rows, outbox_skipped, history: history.ok(), waiters, watched }
 }

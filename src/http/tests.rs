@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::accept::Listener;
 use super::openapi;
+use super::problem::Problem;
 use super::reply::Reply;
 use super::routes::{Access, Body, Doc, Handler, Route, Verb};
 use crate::app::throttle::Peer;
@@ -32,12 +35,14 @@ const TABLE: &[Route] = &[
     get("/well", Handler::Now(|_| Ok(Reply::empty()))),
     get("/now", Handler::Now(|_| panic!("a planned panic"))),
     get("/later", Handler::Later(|_| Box::pin(async { panic!("a planned panic, later") }))),
+    get("/pid", Handler::Now(|cx| Err(Problem::malformed(format!("pid {:?}", cx.peer_pid()))))),
     get("/before", Handler::Later(|_| panic!("a planned panic, before the future"))),
     Route {
         verb: Verb::Post,
         body: Body::Json { max: JSON_BYTES_MAX },
         ..get("/body", Handler::Now(|_| Ok(Reply::empty())))
     },
+    Route { verb: Verb::Patch, ..get("/well", Handler::Now(|_| Ok(Reply::empty()))) },
 ];
 
 /// After this one the server closes.
@@ -96,4 +101,56 @@ fn a_body_that_finds_no_space_is_refused_and_the_next_one_that_fits_is_not() {
     let (said, _) = answers(&requests, BODIES_BYTES_MAX - (64 << 10));
     assert_eq!(statuses(&said), ["503", "204", "204", "204"], "{said}");
     assert!(said.contains("\"code\":\"overloaded\"") && said.contains("retry-after: "), "{said}");
+}
+
+/// What is said to whoever talks to a listener, which is asked for the number of their process.
+fn told_their_number<S>(listen: impl AsyncFnOnce() -> (Listener, S)) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let world = World::new(1);
+    let server = world.server(TABLE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let talking = async {
+        let (listener, mut stream) = listen().await;
+        server.listen(listener);
+        let asked = format!("GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n{LAST}");
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        said
+    };
+    runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), talking).await })
+        .expect("it is answered")
+}
+
+#[test]
+fn a_handler_knows_the_process_at_the_other_end_of_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let said = told_their_number(async || {
+        let listener = UnixListener::bind(&path).unwrap();
+        (Listener::Unix(listener), UnixStream::connect(&path).await.unwrap())
+    });
+    assert!(said.contains(&format!("pid Some({})", std::process::id())), "{said}");
+}
+
+#[test]
+fn nobody_has_a_number_on_tcp() {
+    let said = told_their_number(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Listener::Tcp(listener), stream)
+    });
+    assert!(said.contains("pid None"), "{said}");
+}
+
+#[test]
+fn a_path_that_can_be_patched_says_so() {
+    let request = |method| format!("{method} /well HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let methods = ["PATCH", "DELETE", "OPTIONS", "PROPPATCH"].map(request);
+    let (said, _) = answers(&(methods.concat() + LAST), 0);
+    assert_eq!(statuses(&said), ["204", "405", "405", "405", "204"], "{said}");
+    assert_eq!(said.to_ascii_lowercase().matches("allow: get, patch, head").count(), 3, "{said}");
 }

@@ -79,6 +79,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.connection.accept_receipts();
         if self.connection.stage() == Stage::Answer {
             self.connection.let_go();
             self.connection.set_stage(Stage::Idle, self.clock.mono());

@@ -158,9 +158,11 @@ pub struct Client {
     target: Target,
     token: Secret,
     tenant: Option<String>,
+    idempotency_key: Option<String>,
 }
 
 const HOLDFAST_TENANT: HeaderName = HeaderName::from_static("holdfast-tenant");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// An object of JSON with these members; null ones are left out.
 pub fn object<'k>(members: impl IntoIterator<Item = (&'k str, Json)>) -> Json {
@@ -188,7 +190,19 @@ pub fn encoded(text: &str) -> String {
 impl Client {
     /// For this server and this token; for the token's tenant, if no other is named.
     pub fn new(target: Target, token: Secret, tenant: Option<String>) -> Client {
-        Client { target, token, tenant }
+        Client { target, token, tenant, idempotency_key: None }
+    }
+
+    /// The server it speaks to.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The same, for one request that may be sent again: what it makes is made once. Nothing for a key that
+    /// no header can hold.
+    pub fn for_once(&self, key: &str) -> Option<Client> {
+        let fit = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+        fit.then(|| Client { idempotency_key: Some(key.to_owned()), ..self.clone() })
     }
 
     /// The same, for another tenant.
@@ -205,18 +219,26 @@ impl Client {
 
     /// Sends a request and waits for its answer, whatever that is.
     pub fn send(&self, method: &str, path: &str, body: Option<Body>) -> Result<RawAnswer, Error> {
-        let request = self.make(method, path, body)?;
         let runtime = runtime().map_err(|error| self.not_reachable(error.to_string()))?;
-        runtime.block_on(async {
-            let late = |_| self.not_reachable("it does not answer in time".to_owned());
-            let exchange = exchange(&self.target, request, async |response| {
-                let status = response.status().as_u16();
-                let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-                let body = body.map_err(|error| self.not_ours(error.to_string()))?.to_bytes();
-                Ok(RawAnswer { status, body })
-            });
-            tokio::time::timeout(ANSWER_WITHIN, exchange).await.map_err(late)?
-        })
+        runtime.block_on(self.call(method, path, body))
+    }
+
+    /// The same for those who do something else meanwhile. When it is dropped, its connection is closed.
+    pub async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Body>,
+    ) -> Result<RawAnswer, Error> {
+        let request = self.make(method, path, body)?;
+        let late = |_| self.not_reachable("it does not answer in time".to_owned());
+        let exchange = exchange(&self.target, request, async |response: Response<Incoming>| {
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| self.not_ours(error.to_string()))?.to_bytes();
+            Ok(RawAnswer { status, body })
+        });
+        tokio::time::timeout(ANSWER_WITHIN, exchange).await.map_err(late)?
     }
 
     fn make(
@@ -235,6 +257,9 @@ impl Client {
             .header(AUTHORIZATION, format!("Bearer {}", self.token.expose()));
         if let Some(tenant) = &self.tenant {
             request = request.header(HOLDFAST_TENANT, tenant);
+        }
+        if let Some(key) = &self.idempotency_key {
+            request = request.header(IDEMPOTENCY_KEY, key);
         }
         request.body(Full::new(body.bytes)).map_err(unfit)
     }

@@ -8,9 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::clock::ManualClock;
+use super::processes::FakeProcesses;
 use crate::app::directory::Directory;
+use crate::app::jobs::{self, Jobs};
 use crate::app::kept::{self, Kept};
 use crate::app::outside::{Disk, Entropy, Probe, Process, Reload, ReloadRefused, Reloaded};
+use crate::app::past::Past;
 use crate::app::slow::SlowLog;
 use crate::app::{App, CacheSettings, Parts, Settings};
 use crate::base::quota::Quotas;
@@ -20,6 +23,7 @@ use crate::base::time::Clock;
 use crate::cache::entry::Life;
 use crate::cache::space::Cache;
 use crate::catalog::Catalog;
+use crate::catalog::history::History;
 use crate::exec::keeper::{Keeper, Options};
 use crate::exec::pool::Pool;
 use crate::exec::worker::Workers;
@@ -38,6 +42,14 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     /// The first administrator's token.
     pub admin: Secret,
+    /// The processes of its machine.
+    pub processes: FakeProcesses,
+}
+
+fn history(clock: &Arc<dyn Clock>) -> Past {
+    let options = Options::new("history", Box::new(|| ()));
+    let keeper = Keeper::start(options, Box::new(|_| History::in_memory()), Arc::clone(clock));
+    Past { writer: keeper.expect("a history in memory opens"), reader: None }
 }
 
 struct SeededEntropy(Mutex<Rng>);
@@ -104,7 +116,19 @@ impl World {
             }),
             options: writer::Options::new("kept", Box::new(|| ())),
         });
+        let processes = FakeProcesses::default();
+        let jobs = Jobs::start(jobs::Parts {
+            clock: Arc::clone(&clock),
+            entropy: Box::new(SeededEntropy(Mutex::new(Rng::from_seed(seed ^ 1)))),
+            processes: Arc::new(processes.clone()),
+            opener: Box::new(|_| {
+                Redb::in_memory(4 << 20).map(|engine| Box::new(engine) as Box<dyn Engine>)
+            }),
+            options: writer::Options::new("jobs", Box::new(|| ())),
+        });
         let app = App::new(Parts {
+            jobs: jobs.expect("a store in memory opens"),
+            history: history(&clock),
             cache: memory,
             kept: kept.expect("a store in memory opens"),
             clock: Arc::clone(&clock),
@@ -112,7 +136,7 @@ impl World {
             keeper: keeper.expect("a catalog in memory opens"),
             pool: Pool::start(1, 16, clock).expect("there is a thread"),
             slow: Arc::new(SlowLog::default()),
-            settings: Settings { tiers, cache },
+            settings: Settings { tiers, cache, ..Settings::default() },
             entropy: Box::new(SeededEntropy(Mutex::new(Rng::from_seed(seed)))),
             probe: Box::new(NoMachine),
         });
@@ -123,7 +147,7 @@ impl World {
         };
         app.ensure_admin(manual.now(), false, keep).expect("the first start succeeds");
         let admin = admin.expect("the first start makes a token");
-        World { app: Arc::new(app), clock: manual, admin }
+        World { app: Arc::new(app), clock: manual, admin, processes }
     }
 
     /// An interface to it, with these routes.

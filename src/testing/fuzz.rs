@@ -9,13 +9,16 @@ use crate::base::cursor;
 use crate::base::human::{format_duration, parse_duration, parse_moment};
 use crate::base::id::{JobId, TokenId};
 use crate::base::key::{KeyReader, KeyWriter, prefix_end};
-use crate::base::limits::{CACHE_KEY_BYTES_MAX, GLOB_BYTES_MAX, NAME_BYTES_MAX};
+use crate::base::limits::{
+    CACHE_KEY_BYTES_MAX, CALL_ITEMS_MAX, GLOB_BYTES_MAX, JOB_PAYLOAD_BYTES_MAX, NAME_BYTES_MAX,
+};
 use crate::base::name::QueueName;
 use crate::base::time::Timestamp;
 use crate::base::token::{Kind, SECRET_BYTES, Token};
 use crate::cache::glob::Glob;
 use crate::cache::snapshot::{self, Reader, Writer};
 use crate::config::{self, Environment, Loaded, Problems, Sources};
+use crate::http::queue_terms;
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its body.
 pub struct Target {
@@ -26,7 +29,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "record_decode", body: record_decode },
     Target { name: "key_order", body: key_order },
     Target { name: "names", body: names },
@@ -38,6 +41,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "http_bytes", body: http_bytes },
     Target { name: "requests", body: requests },
     Target { name: "snapshots", body: snapshots },
+    Target { name: "jobs", body: jobs },
 ];
 
 #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
@@ -344,4 +348,38 @@ fn check_snapshot(bytes: &[u8]) {
     writer.finish().expect("memory takes all");
     let counts = snapshot::verify(&mut &*again).expect("what is written is read");
     assert_eq!(counts.entries, entries);
+}
+
+/// Any bytes are jobs or are refused. What is taken is JSON to a parser that knows nothing of jobs, too,
+/// and every payload of JSON stands in it as it is.
+pub fn jobs(data: &[u8]) {
+    let now = Timestamp::from_unix_ms(1_763_640_000_000).expect("2025 is a year we keep");
+    let json = serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+    if let Ok(specs) = queue_terms::jobs(data, now) {
+        assert!(json && specs.len() <= CALL_ITEMS_MAX);
+        for payload in specs.iter().map(|spec| &spec.payload) {
+            let length = payload.bytes.len();
+            assert!(length <= JOB_PAYLOAD_BYTES_MAX);
+            if payload.content_type.is_none() {
+                let kept = data.windows(length).any(|part| part == payload.bytes);
+                assert!(kept, "a payload is what it was");
+            }
+        }
+    }
+    // What workers and those who look after queues say is read by the same means.
+    let blank = data.iter().all(u8::is_ascii_whitespace);
+    for taken in [
+        queue_terms::lease(data).is_ok(),
+        queue_terms::done(data).is_ok(),
+        queue_terms::fail(data).is_ok(),
+        queue_terms::release(data).is_ok(),
+        queue_terms::extend(data).is_ok(),
+        queue_terms::report(data).is_ok(),
+        queue_terms::beat(data).is_ok(),
+        queue_terms::settings(data).is_ok(),
+        queue_terms::failures(data).is_ok(),
+        queue_terms::schedule(data, now).is_ok(),
+    ] {
+        assert!(json || blank || !taken);
+    }
 }

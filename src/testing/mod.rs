@@ -12,6 +12,7 @@ pub mod disk;
 pub mod fuzz;
 pub mod ledger;
 pub mod model;
+pub mod processes;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@ mod bodies;
 mod cache;
 mod framing;
 mod headers;
+mod queue;
 mod tls;
 
 use std::sync::{Arc, Weak};

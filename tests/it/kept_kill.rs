@@ -13,7 +13,8 @@ use holdfast::base::rng::Rng;
 use holdfast::testing::amount;
 use serde_json::{Value, json};
 
-use crate::serving::{Answer, Client, Launch, Server, private_folder};
+use crate::serving::{Client, Launch, Server, private_folder};
+use crate::support::Answer;
 
 const KILLS: u64 = 12;
 const WRITERS: usize = 3;

@@ -48,8 +48,9 @@ fn every_line_of_the_tour_shows_what_it_says() {
         let command = command
             .replace("cargo run --release --", env!("CARGO_BIN_EXE_holdfast"))
             .replace("127.0.0.1:7070", &server.address().to_string());
-        if command.starts_with("TOKEN=") {
-            variables = format!("{command}\n");
+        if command.starts_with("TOKEN=") || command.starts_with("JOB=") {
+            variables.push_str(&command);
+            variables.push('\n');
             continue;
         }
         let ran = Command::new("bash")

@@ -19,7 +19,8 @@ use holdfast::base::rng::Rng;
 use holdfast::testing::amount;
 use serde_json::{Map, Value, json};
 
-use crate::serving::{ANSWER_WITHIN, Answer, Client, Launch, Server, moment, private_folder};
+use crate::serving::{ANSWER_WITHIN, Client, Launch, Server, moment, private_folder};
+use crate::support::Answer;
 
 const KILLS: u64 = 50;
 const WRITERS: usize = 4;
@@ -484,7 +485,7 @@ fn write_and_kill(server: Server, ledger: &mut Ledger, cycle: u64) {
 }
 
 /// When a server is killed.
-enum Stop {
+pub(crate) enum Stop {
     /// After so many acknowledgements.
     Count(u64),
     /// After some time.
@@ -492,7 +493,7 @@ enum Stop {
 }
 
 impl Stop {
-    fn choose(rng: &mut Rng) -> Stop {
+    pub(crate) fn choose(rng: &mut Rng) -> Stop {
         if rng.one_in(2) {
             Stop::Count(1 + rng.below(150))
         } else {
@@ -500,7 +501,7 @@ impl Stop {
         }
     }
 
-    fn wait(&self, told: &Receiver<()>) {
+    pub(crate) fn wait(&self, told: &Receiver<()>) {
         match self {
             Stop::Count(count) => {
                 for _ in 0..*count {
@@ -524,7 +525,7 @@ impl Stop {
 }
 
 /// Kills a server while it starts, or soon after; whether it was not ready.
-fn kill_while_it_starts(launch: &Launch, rng: &mut Rng) -> bool {
+pub(crate) fn kill_while_it_starts(launch: &Launch, rng: &mut Rng) -> bool {
     let starting = launch.start();
     let early = starting.told(Duration::from_micros(rng.below(15_000))).is_none();
     starting.kill();

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::{Answer, holdfast};
+
 /// A server that is not ready by then does not start.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(20);
 /// An answer that is not there by then does not come.
@@ -60,18 +62,15 @@ impl Launch {
 
     /// The command, before anything is started.
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_holdfast");
         let mut command = match &self.shell {
-            None => Command::new(program),
+            None => holdfast(),
             Some(script) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", script, program]);
+                shell.args(["-c", script, env!("CARGO_BIN_EXE_holdfast")]).env_clear();
                 shell
             }
         };
         command.args(&self.arguments).arg("--data-dir").arg(self.home.join("data"));
-        // What this test was told by the environment is not for the server.
-        command.env_clear();
         command
     }
 
@@ -247,47 +246,6 @@ impl Server {
     }
 }
 
-/// An answer as it came over the wire.
-pub(crate) struct Answer {
-    /// The status.
-    pub(crate) status: u16,
-    /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    /// The body.
-    pub(crate) body: Vec<u8>,
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?} {}", self.status, self.headers, self.body.escape_ascii())
-    }
-}
-
-impl Answer {
-    /// The only header with this name, in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self.headers.iter().filter(|(its, _)| its == name);
-        let first = found.next();
-        assert!(found.next().is_none(), "{name} twice: {self:?}");
-        first.map(|(_, value)| value.as_str())
-    }
-
-    /// The body as JSON.
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-
-    /// The code of a problem.
-    pub(crate) fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Whether it is the last one of its connection.
-    pub(crate) fn closes(&self) -> bool {
-        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
-    }
-}
-
 /// One connection, kept between requests. It never connects again by itself.
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
@@ -354,13 +312,22 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> io::Result<Answer> {
+        let line = format!("X-Request-Id: {id}");
+        let lines = [line.as_str()];
+        self.ask_with(if id.is_empty() { &[] } else { &lines }, method, path, body)
+    }
+
+    /// The same, with further header lines.
+    pub(crate) fn ask_with(
+        &mut self,
+        lines: &[&str],
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> io::Result<Answer> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let (length, id_line) =
-            (format!("Content-Length: {}", body.len()), format!("X-Request-Id: {id}"));
-        let mut lines = Vec::new();
-        if !id.is_empty() {
-            lines.push(id_line.as_str());
-        }
+        let length = format!("Content-Length: {}", body.len());
+        let mut lines = lines.to_vec();
         if !body.is_empty() {
             lines.extend(["Content-Type: application/json", length.as_str()]);
         }

@@ -582,13 +582,19 @@ impl Connection {
     }
 }
 
-/// An answer.
-#[derive(Clone, Debug)]
+/// An answer as it came over the wire.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Names in small letters.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {}", self.status, self.headers, self.body.escape_ascii())
+    }
 }
 
 impl Answer {
@@ -626,6 +632,11 @@ impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The code of a problem.
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Asserts the status and gives the body.

@@ -673,6 +673,7 @@ fn the_status_tells_how_the_server_stands() {
             "connections",
             "data_format",
             "disk",
+            "jobs",
             "pool",
             "process",
             "started_at",
