@@ -15,6 +15,9 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "support/figures.rs"]
+mod figures;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::Arc;
@@ -31,6 +34,8 @@ use holdfast::cache::entry::{Condition, ContentType, Forget, Key, Life, Put, Tag
 use holdfast::cache::space::{Cache, Settings, Space};
 use holdfast::testing::amount;
 use parking_lot::Mutex;
+
+use figures::{Limit, median, target};
 
 /// Every entry has one; none of them ends while it is measured.
 const TTL: Duration = Duration::from_hours(1);
@@ -66,26 +71,6 @@ const PARTS: [Part; 5] = [
 
 fn rounds() -> usize {
     usize::try_from(amount("HOLDFAST_BENCH_ROUNDS", 5)).unwrap()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-#[derive(Clone, Copy)]
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-fn target(name: &str, value: f64, limit: Limit) {
-    let (met, limit) = match limit {
-        Limit::AtMost(limit) => (value <= limit, format!("at most {limit}")),
-        Limit::AtLeast(limit) => (limit <= value, format!("at least {limit}")),
-    };
-    let verdict = if met { "met" } else { "MISSED" };
-    println!("{name:<50} {value:>8.2}   {limit:<14} {verdict}");
 }
 
 // --- ours and the peers -------------------------------------------------------------------------

@@ -15,24 +15,26 @@
 
 #[path = "http/cache.rs"]
 mod cache;
+#[path = "support/figures.rs"]
+mod figures;
 #[path = "http/fill.rs"]
 mod fill;
 #[path = "http/redis.rs"]
 mod redis;
+#[path = "support/server.rs"]
+mod server;
 
 use std::convert::Infallible;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use holdfast::io::run_file::{RUN_FILE, RunFile};
 use holdfast::testing::amount;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
@@ -43,11 +45,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const SERVER: &str = env!("CARGO_BIN_EXE_holdfast");
+use figures::{Limit, median, target};
+use server::{Answer, Holdfast, PATIENCE, Process, SERVER, ask, connect, cpu_of, request};
+
 /// What is asked with a token.
 const TENANT: &str = "/v1/tenants/default";
-/// For whatever has to come to an end by itself.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -73,61 +75,7 @@ fn main() {
 
 // --- servers ------------------------------------------------------------------------------------
 
-/// A process that ends when this is dropped, also by a panic.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Process {
-    /// CPU time used so far: that of its threads, to the nanosecond where the kernel counts it so, else
-    /// in clock ticks.
-    fn cpu(&self) -> Duration {
-        cpu_of(&self.0.id().to_string())
-    }
-
-    fn resident_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-    }
-}
-
-fn cpu_of(process: &str) -> Duration {
-    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let each = threads.map(|thread| {
-        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    if let Some(all) = each.sum::<Option<u64>>() {
-        return Duration::from_nanos(all);
-    }
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, rest) = stat.rsplit_once(')').unwrap();
-    let ticks = rest.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap());
-    Duration::from_secs_f64(
-        ticks.sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64,
-    )
-}
-
-/// The real server in a new data directory.
-struct Holdfast {
-    process: Process,
-    address: SocketAddr,
-    token: String,
-    ready_after: Duration,
-    _folder: tempfile::TempDir,
-}
-
 impl Holdfast {
-    fn start() -> Holdfast {
-        Holdfast::start_by(Command::new(SERVER).env_clear())
-    }
-
     /// One with so much memory for the cache.
     fn start_with_budget(budget: &str) -> Holdfast {
         Holdfast::start_by(Command::new(SERVER).env_clear().env("HOLDFAST_CACHE_BUDGET", budget))
@@ -137,43 +85,6 @@ impl Holdfast {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), SERVER]);
         Holdfast::start_by(command.env_clear())
-    }
-
-    fn start_by(command: &mut Command) -> Holdfast {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let data_dir = folder.path().join("data");
-        let began = Instant::now();
-        let child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(&data_dir)
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.path().join("log")).unwrap())
-            .spawn();
-        let process = Process(child.unwrap());
-        let address = wait_for("run.json", || {
-            let text = std::fs::read_to_string(data_dir.join(RUN_FILE)).ok()?;
-            RunFile::parse(&text)?.address?.parse().ok()
-        });
-        wait_for("/readyz answers", || {
-            let answer =
-                ask(&mut connect(address).ok()?, &request(address, "/readyz", None)).ok()?;
-            (answer.status == 200).then_some(())
-        });
-        let ready_after = began.elapsed();
-        let token = std::fs::read_to_string(data_dir.join("admin.token")).unwrap();
-        let token = token.trim().to_owned();
-        Holdfast { process, address, token, ready_after, _folder: folder }
-    }
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "still not: {what}");
-        std::thread::sleep(Duration::from_micros(500));
     }
 }
 
@@ -248,61 +159,10 @@ fn child_peer() {
 
 // --- requests -----------------------------------------------------------------------------------
 
-fn request(address: SocketAddr, path: &str, token: Option<&str>) -> Vec<u8> {
-    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
-    let token = token.unwrap_or_default();
-    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{token}\r\n").into_bytes()
-}
-
-/// A whole answer, as it came.
-struct Answer {
-    status: u16,
-    bytes: Vec<u8>,
-    body_at: usize,
-}
-
 impl Answer {
-    /// Reads `bytes`; `None` as long as they are not whole.
-    fn read(bytes: Vec<u8>) -> Option<Answer> {
-        let body_at = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&bytes[..body_at]).expect("the head is text");
-        let mut lines = head.lines();
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let length = lines.find_map(|line| line.strip_prefix("content-length: "))?;
-        let whole = bytes.len() == body_at + length.parse::<usize>().ok()?;
-        whole.then_some(Answer { status, bytes, body_at })
-    }
-
     fn head(&self) -> String {
-        String::from_utf8(self.bytes[..self.body_at].to_vec()).unwrap()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.bytes[self.body_at..]
-    }
-}
-
-fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
-
-/// Asks once and waits for the answer.
-fn ask(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer> {
-    stream.write_all(request)?;
-    let mut bytes = Vec::new();
-    loop {
-        let mut part = [0; 4096];
-        let n = stream.read(&mut part)?;
-        if n == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        bytes.extend_from_slice(&part[..n]);
-        if let Some(answer) = Answer::read(bytes.clone()) {
-            return Ok(answer);
-        }
+        let end = self.bytes.len() - self.body().len();
+        String::from_utf8(self.bytes[..end].to_vec()).unwrap()
     }
 }
 
@@ -468,11 +328,6 @@ fn length() -> Duration {
     Duration::from_secs(amount("HOLDFAST_BENCH_SECONDS", 1))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 struct Measurement<'a> {
     name: &'static str,
     process: &'a Process,
@@ -564,21 +419,6 @@ fn requests() {
         let p99 = ours.median(|s| s.p99_us) / bare.median(|s| s.p99_us);
         println!("{:<54} {p99:>8.2}", "  ours / bare, p99");
     }
-}
-
-#[derive(Clone, Copy)]
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-fn target(name: &str, value: f64, limit: Limit) {
-    let (met, limit) = match limit {
-        Limit::AtMost(limit) => (value <= limit, format!("at most {limit}")),
-        Limit::AtLeast(limit) => (limit <= value, format!("at least {limit}")),
-    };
-    let verdict = if met { "met" } else { "MISSED" };
-    println!("{name:<54} {value:>8.2}   {limit:<14} {verdict}");
 }
 
 // --- idle ---------------------------------------------------------------------------------------

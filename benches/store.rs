@@ -10,6 +10,9 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "support/figures.rs"]
+mod figures;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,6 +29,8 @@ use holdfast::store::sqlite::Sqlite;
 use holdfast::store::{self, Commit, Engine, Finish, Opening, Table, Write};
 use holdfast::testing::clock::SystemClock;
 use holdfast::testing::{amount, wait_until};
+
+use figures::{Limit, median, target};
 
 const PAYLOAD: [u8; 200] = [0x5a; 200];
 /// What a 1 GB server gives each file.
@@ -80,10 +85,8 @@ impl Sample {
     }
 }
 
-fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
-    let mut values: Vec<f64> = samples.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn middle(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
+    median(samples.iter().map(of).collect())
 }
 
 fn length() -> Duration {
@@ -249,14 +252,14 @@ fn commits() {
     for ((name, _), samples) in MEASUREMENTS.iter().zip(&samples) {
         println!(
             "{name:<36} {:>10.0} {:>9.0} {:>9.0} {:>10.1}",
-            median(samples, |s| s.per_second),
-            median(samples, |s| s.p50_us),
-            median(samples, |s| s.p99_us),
-            median(samples, |s| s.per_commit),
+            middle(samples, |s| s.per_second),
+            middle(samples, |s| s.p50_us),
+            middle(samples, |s| s.p99_us),
+            middle(samples, |s| s.per_commit),
         );
     }
-    let rate = |n: usize| median(&samples[n], |s| s.per_second);
-    let p50 = |n: usize| median(&samples[n], |s| s.p50_us);
+    let rate = |n: usize| middle(&samples[n], |s| s.per_second);
+    let p50 = |n: usize| middle(&samples[n], |s| s.p50_us);
     println!();
     target("1 caller, p50 / bare redb commit, p50", p50(4) / p50(1), Limit::AtMost(1.5));
     target("64 callers / bare redb 64 a commit, op/s", rate(6) / rate(2), Limit::AtLeast(0.6));
@@ -267,21 +270,6 @@ fn commits() {
     ratio("redb, 64 callers / SQLite, 64 callers, op/s", rate(6) / rate(9));
     ratio("redb, 1 caller / bare write + fdatasync, p50", p50(4) / p50(0));
     println!("an idle call makes {} commit and {} sync", idle_cost().0, idle_cost().1);
-}
-
-#[derive(Clone, Copy)]
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-fn target(name: &str, value: f64, limit: Limit) {
-    let (met, limit) = match limit {
-        Limit::AtMost(limit) => (value <= limit, format!("at most {limit}")),
-        Limit::AtLeast(limit) => (limit <= value, format!("at least {limit}")),
-    };
-    let verdict = if met { "met" } else { "MISSED" };
-    println!("{name:<50} {value:>8.2}   {limit:<14} {verdict}");
 }
 
 fn ratio(name: &str, value: f64) {

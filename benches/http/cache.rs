@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use crate::{
-    CONNECTIONS, Holdfast, Limit, Measurement, Peer, Target, ask, connect, in_rounds, redis, target,
-};
+use crate::figures::{Limit, target};
+use crate::server::{Holdfast, ask, connect};
+use crate::{CONNECTIONS, Measurement, Peer, Target, in_rounds, redis};
 
 /// Keys of one size that are asked for, one after the other.
 const KEYS: usize = 1000;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use holdfast::base::rng::Rng;
 
 use crate::cache::call;
-use crate::{Holdfast, Limit, Process, ask, connect, request, target};
+use crate::figures::{Limit, target};
+use crate::server::{Holdfast, Process, ask, connect, request};
 
 const BUDGET: u64 = 256_000_000;
 const TIMES: u64 = 10;

@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use crate::{CONNECTIONS, Process, connect, length, wait_for};
+use crate::server::{Process, connect, wait_for};
+use crate::{CONNECTIONS, length};
 
 const SERVER: &str = "redis-server";
 const GENERATOR: &str = "redis-benchmark";
