@@ -46,19 +46,6 @@ pub struct Wish {
     pub peer: Option<u32>,
 }
 
-/// What became of one attempt that was reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// It ended, so.
-    Ended(Outcome),
-    /// It had ended so before.
-    Repeated(Outcome),
-    /// It is somebody else's, or it is over otherwise.
-    Lost(State),
-    /// Nobody knows such a lease.
-    Unknown,
-}
-
 /// A job, wherever it was found.
 #[derive(Clone, Debug)]
 pub enum Found {
@@ -207,39 +194,20 @@ impl App {
         ends: Vec<(LeaseToken, End)>,
         next: Option<&Wish>,
         stop: impl Future<Output = ()>,
-    ) -> Result<(Vec<Word>, Option<Handed>, Duration), Error> {
+    ) -> Result<(Vec<Report>, Option<Handed>, Duration), Error> {
         let asked = next.map(|wish| Asked { want: self.want(tenant, wish), wait: wish.wait });
-        let again = ends.clone();
+        let asked_of: Vec<_> = ends.iter().map(|(lease, end)| (*lease, end.verb())).collect();
         let round = self.jobs.report_and_lease(tenant.id, ends, asked, stop).await?;
-        let Round { reports, jobs, waited } = round;
-        let mut words = Vec::with_capacity(reports.len());
-        for (report, (lease, end)) in reports.into_iter().zip(&again) {
-            words.push(self.word(tenant, report, *lease, end).await?);
+        let Round { mut reports, jobs, waited } = round;
+        for (report, (lease, verb)) in reports.iter_mut().zip(asked_of) {
+            // What the store does not know any more, the history may.
+            if *report == Report::Unknown
+                && let Some(over) = self.past(tenant.id, lease.job).await?
+            {
+                *report = judge_finished(&past::lease_of(&over), lease, verb);
+            }
         }
-        Ok((words, jobs, waited))
-    }
-
-    /// What is said of a lease; of one that the store does not know, the history is asked.
-    async fn word(
-        &self,
-        tenant: &TenantEntry,
-        report: Report,
-        lease: LeaseToken,
-        end: &End,
-    ) -> Result<Word, Error> {
-        let report = match report {
-            Report::Unknown => match self.past(tenant.id, lease.job).await? {
-                Some(over) => judge_finished(&past::lease_of(&over), lease, end),
-                None => Report::Unknown,
-            },
-            report => report,
-        };
-        Ok(match report {
-            Report::Ended(outcome) => Word::Ended(outcome),
-            Report::Repeated(outcome) => Word::Repeated(outcome),
-            Report::Lost(state) => Word::Lost(state),
-            Report::Unknown => Word::Unknown,
-        })
+        Ok((reports, jobs, waited))
     }
 
     /// Ends one attempt; the same again is answered the same.
@@ -250,11 +218,11 @@ impl App {
         end: End,
     ) -> Result<Outcome, Error> {
         let never = std::future::pending();
-        let (words, _, _) = self.queue_report(tenant, vec![(lease, end)], None, never).await?;
-        match words.into_iter().next().expect("BUG: one was ended") {
-            Word::Ended(outcome) | Word::Repeated(outcome) => Ok(outcome),
-            Word::Lost(state) => Err(Error::LeaseLost(state)),
-            Word::Unknown => Err(Error::UnknownLease),
+        let (reports, _, _) = self.queue_report(tenant, vec![(lease, end)], None, never).await?;
+        match reports.into_iter().next().expect("BUG: one was ended") {
+            Report::Ended(outcome) | Report::Repeated(outcome) => Ok(outcome),
+            Report::Lost(state) => Err(Error::LeaseLost(state)),
+            Report::Unknown => Err(Error::UnknownLease),
         }
     }
 
@@ -469,20 +437,36 @@ impl App {
 
     /// A queue.
     pub fn queue_view(&self, tenant: &TenantEntry, name: &QueueName) -> Result<QueueView, Error> {
-        let found = self.look_at_queue(tenant, name);
-        let mut view = found.ok_or_else(|| Error::UnknownQueue(name.clone()))?;
-        self.look_at_oldest(tenant.id, &mut view)?;
-        Ok(view)
+        let found = self.look_at_queues(tenant, std::slice::from_ref(name))?;
+        found.into_iter().next().ok_or_else(|| Error::UnknownQueue(name.clone()))
     }
 
-    fn look_at_queue(&self, tenant: &TenantEntry, name: &QueueName) -> Option<QueueView> {
+    /// Those of these queues that are there: one look at memory, one at the workers, one into the file.
+    fn look_at_queues(
+        &self,
+        tenant: &TenantEntry,
+        names: &[QueueName],
+    ) -> Result<Vec<QueueView>, Error> {
         let now = self.jobs.now();
-        let view = self.jobs.with_memory(|memory| {
-            let qid = memory.qid(tenant.id, name)?;
-            Some(queue_view(memory, qid, now.mono))
+        let mut views: Vec<QueueView> = self.jobs.with_memory(|memory| {
+            let qids: Vec<Qid> =
+                names.iter().filter_map(|name| memory.qid(tenant.id, name)).collect();
+            qids.into_iter().map(|qid| queue_view(memory, qid, now.mono)).collect()
         });
-        let workers = self.jobs.state.workers.lock().count(tenant.id, name, now);
-        Some(QueueView { workers, ..view? })
+        let workers = self.jobs.state.workers.lock();
+        let counts = workers.counts(tenant.id, now);
+        for view in &mut views {
+            view.workers = counts.get(&view.name).copied().unwrap_or(0);
+        }
+        drop(counts);
+        drop(workers);
+        self.jobs.read(|file| {
+            for view in views.iter_mut().filter(|view| 0 < view.waiting) {
+                view.oldest_waiting = view::oldest_waiting(file, tenant.id, view.name.as_str())?;
+            }
+            Ok(())
+        })?;
+        Ok(views)
     }
 
     fn look_at_oldest(&self, tenant: TenantId, view: &mut QueueView) -> Result<(), Error> {
@@ -502,14 +486,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<QueueView>, Error> {
         let names = self.jobs.with_memory(|memory| names(memory, tenant, after, limit));
-        let mut views = Vec::with_capacity(names.len());
-        for name in names {
-            if let Some(mut view) = self.look_at_queue(tenant, &name) {
-                self.look_at_oldest(tenant.id, &mut view)?;
-                views.push(view);
-            }
-        }
-        Ok(views)
+        self.look_at_queues(tenant, &names)
     }
 
     /// The queues of all tenants that were active last, for their figures.

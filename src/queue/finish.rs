@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Error;
 use super::figures::Ended;
 use super::fingerprint::fingerprint;
-use super::job::{End, Failure, LeaseToken, Outcome, Retry, Spec, State};
+use super::job::{End, Failure, LeaseToken, Outcome, Retry, Spec, State, Verb};
 use super::lease::{course_row, job_row, lease_of, stop_running};
 use super::memory::{Counter, Event, Key, Op, Qid};
 use super::push::{self, Readied, let_go};
@@ -39,16 +39,7 @@ pub enum Report {
     Unknown,
 }
 
-/// The verb of an end, as rows keep it.
-pub(super) const fn verb(end: &End) -> u8 {
-    match end {
-        End::Done { .. } => 0,
-        End::Fail { .. } => 1,
-        End::Release { .. } => 2,
-    }
-}
-
-/// What ended an attempt that no worker did.
+/// What ended an attempt that no worker did, beside the verbs.
 const NO_VERB: u8 = 3;
 
 /// Ends an attempt.
@@ -59,7 +50,7 @@ pub fn end(
     end: &End,
 ) -> Result<Report, Error> {
     let Some(row) = lease_of(op.tx, tenant, lease)? else {
-        return judge_again(op, tenant, lease, end);
+        return judge_again(op, tenant, lease, end.verb());
     };
     let key = (tenant, lease.job);
     let attempt = Attempt::of(op, key, row)?;
@@ -76,13 +67,13 @@ fn judge_again(
     op: &Op<'_>,
     tenant: TenantId,
     lease: LeaseToken,
-    end: &End,
+    verb: Verb,
 ) -> Result<Report, Error> {
     let key = (tenant, lease.job);
     let course = course_row(op.tx, key)?;
     if let Some(last) = course.as_ref().and_then(|course| course.last_end)
         && (last.fence, last.secret) == (lease.fence, lease.secret)
-        && last.verb == verb(end)
+        && last.verb == verb as u8
     {
         let outcome =
             Outcome { state: push::state_of(last.state), run_at: last.run_at_ms.map(rows::at) };
@@ -92,7 +83,7 @@ fn judge_again(
         return Ok(Report::Lost(state));
     }
     match finished(op.tx, key)? {
-        Some(row) => Ok(judge_finished(&row.over(), lease, end)),
+        Some(row) => Ok(judge_finished(&row.over(), lease, verb)),
         None => Ok(Report::Unknown),
     }
 }
@@ -109,12 +100,12 @@ pub struct Over {
 }
 
 /// What is said again of the lease of a job that is over.
-pub fn judge_finished(over: &Over, lease: LeaseToken, end: &End) -> Report {
+pub fn judge_finished(over: &Over, lease: LeaseToken, verb: Verb) -> Report {
     let same = matches!(
-        (over.state, end),
-        (State::Done, End::Done { .. })
-            | (State::Failed, End::Fail { .. })
-            | (State::Cancelled, End::Fail { .. } | End::Release { .. })
+        (over.state, verb),
+        (State::Done, Verb::Done)
+            | (State::Failed, Verb::Fail)
+            | (State::Cancelled, Verb::Fail | Verb::Release)
     );
     if same && (over.fence, over.secret) == (lease.fence, lease.secret) {
         Report::Repeated(Outcome { state: over.state, run_at: None })

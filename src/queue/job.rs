@@ -357,6 +357,28 @@ pub enum End {
     },
 }
 
+/// By which verb an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// See [`End::Done`].
+    Done = 0,
+    /// See [`End::Fail`].
+    Fail = 1,
+    /// See [`End::Release`].
+    Release = 2,
+}
+
+impl End {
+    /// The verb alone.
+    pub const fn verb(&self) -> Verb {
+        match self {
+            End::Done { .. } => Verb::Done,
+            End::Fail { .. } => Verb::Fail,
+            End::Release { .. } => Verb::Release,
+        }
+    }
+}
+
 /// What became of a job when an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {

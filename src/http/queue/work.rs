@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{Shown, Spliced, json, millis, worker_of};
 use crate::app::jobs::{Handed, Receipt};
-use crate::app::queue::{Wish, Word};
+use crate::app::queue::Wish;
 use crate::base::id::JobId;
 use crate::base::time::Timestamp;
 use crate::http::problem::Problem;
@@ -14,6 +14,7 @@ use crate::http::queue_terms as terms;
 use crate::http::reply::Reply;
 use crate::http::request::Cx;
 use crate::http::splice::Object;
+use crate::queue::finish::Report;
 use crate::queue::job::{End, LeaseToken, Outcome, State};
 use crate::queue::lease::{Extension, Leased};
 
@@ -218,12 +219,12 @@ pub(in crate::http) async fn extend(cx: Cx) -> Result<Reply, Problem> {
     Ok(Reply::json(&ExtendedLease { lease_until, cancel }))
 }
 
-fn result_of(lease: &str, word: Word) -> ReportedEnd<'_> {
+fn result_of(lease: &str, word: Report) -> ReportedEnd<'_> {
     let (status, state) = match word {
-        Word::Ended(outcome) => ("ok", Some(outcome.state)),
-        Word::Repeated(outcome) => ("repeat", Some(outcome.state)),
-        Word::Lost(state) => ("lease_lost", Some(state)),
-        Word::Unknown => ("lease_lost", None),
+        Report::Ended(outcome) => ("ok", Some(outcome.state)),
+        Report::Repeated(outcome) => ("repeat", Some(outcome.state)),
+        Report::Lost(state) => ("lease_lost", Some(state)),
+        Report::Unknown => ("lease_lost", None),
     };
     ReportedEnd { lease, status, state: state.map(State::as_str) }
 }
@@ -245,7 +246,7 @@ pub(in crate::http) async fn report(cx: Cx) -> Result<Reply, Problem> {
         .iter()
         .map(|(named, is_lease)| {
             let word = if *is_lease { words.next() } else { None };
-            result_of(named, word.unwrap_or(Word::Unknown))
+            result_of(named, word.unwrap_or(Report::Unknown))
         })
         .collect();
     let mut out = b"{\"results\":".to_vec();

@@ -54,7 +54,7 @@ pub(super) fn base64(piece: &str, content_type: Option<&str>) -> Result<Payload,
     Ok(Payload { content_type: Some(content_type), bytes })
 }
 
-/// The body of the raw form. JSON has to parse, and goes out as such; an empty body is no JSON.
+/// The body of the raw form. JSON has to parse, and goes out as such.
 pub(super) fn raw(content_type: Option<&HeaderValue>, body: &[u8]) -> Result<Payload, Problem> {
     if JOB_PAYLOAD_BYTES_MAX < body.len() {
         return Err(payload_too_large("payload"));
@@ -64,7 +64,7 @@ pub(super) fn raw(content_type: Option<&HeaderValue>, body: &[u8]) -> Result<Pay
         Some(given) => cache_terms::content_type(given)?.as_str(),
     };
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case(JSON) || body.is_empty() {
+    if !essence.eq_ignore_ascii_case(JSON) {
         let content_type = Some(content_type.to_owned());
         return Ok(Payload { content_type, bytes: body.to_vec() });
     }

@@ -362,9 +362,11 @@ fn the_raw_form_is_bytes_and_a_query() {
     wanted = Spec::new(QueueName::parse("q").unwrap(), wanted.payload);
     wanted.payload.content_type = Some("application/octet-stream".to_owned());
     wanted.payload.bytes = Vec::new();
-    assert_eq!(raw("", None, "").unwrap(), wanted, "an empty body is no JSON");
-    wanted.payload.content_type = Some("application/json".to_owned());
-    assert_eq!(raw("", Some("application/json"), "").unwrap(), wanted);
+    assert_eq!(raw("", None, "").unwrap(), wanted, "no bytes are a payload, too");
+    for no_json in ["", " ", "{", "1 2"] {
+        let refused = raw("", Some("application/json"), no_json).unwrap_err();
+        assert_eq!(refused.kind.code, "invalid_payload", "{no_json:?}");
+    }
     assert_eq!(raw("run_at=%2B1h", None, "").unwrap().when, When::At(now().plus(3600 * SECOND)));
     for (query, code) in [
         ("type=", "invalid_type"),
