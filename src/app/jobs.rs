@@ -483,7 +483,7 @@ impl Jobs {
         let bytes = ends.iter().map(|(_, end)| end_bytes(end)).sum();
         let want = attempt.as_ref().map(|attempt| Arc::clone(&attempt.want));
         let operation = move |op: &mut Op<'_>| {
-            let ends = ends.iter().map(|(lease, end)| finish::end(op, tenant, *lease, end));
+            let ends = ends.into_iter().map(|(lease, end)| finish::end(op, tenant, lease, end));
             let reports = ends.collect::<Result<Vec<Report>, queue::Error>>()?;
             let taken = want.map(|want| lease::lease(op, tenant, &want)).transpose()?;
             Ok((reports, taken))

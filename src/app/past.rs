@@ -7,7 +7,6 @@
 //! A job that is over is in the outbox or in the history, and for a moment in both. It is asked for in this
 //! order, so that it is not missed on its way. Whoever searches waits a little for what is on its way.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -19,14 +18,14 @@ use crate::base::limits::{HISTORY_STEP_ROWS, QUEUE_STEP_ROWS, READ_DEADLINE, WRI
 use crate::base::time::Timestamp;
 use crate::catalog;
 use crate::catalog::history::{
-    Change, Figures, Filter, Finish, FinishedJob, Group, History, HistoryReader, JobError, Limits,
-    Page, QueueKeep,
+    Change, Figures, Filter, FinishedJob, Group, History, HistoryReader, JobError, Limits, Page,
+    QueueKeep,
 };
 use crate::exec::keeper::{Keeper, Task};
 use crate::exec::writer::Effect;
 use crate::queue::finish;
 use crate::queue::job::State;
-use crate::queue::outbox::{self, Finished, Looked, Parcel};
+use crate::queue::outbox::{self, Looked, Parcel};
 use crate::queue::view::LastError;
 
 /// Whoever searches waits so long for what is on its way to the history.
@@ -48,65 +47,15 @@ impl Past {
     }
 }
 
-/// Where a job stands that is over.
-pub fn state_of(finish: Finish) -> State {
-    match finish {
-        Finish::Done => State::Done,
-        Finish::Failed => State::Failed,
-        Finish::Cancelled => State::Cancelled,
-    }
-}
-
-/// How a job ended, if it is over.
-pub fn finish_of(state: State) -> Option<Finish> {
-    match state {
-        State::Done => Some(Finish::Done),
-        State::Failed => Some(Finish::Failed),
-        State::Cancelled => Some(Finish::Cancelled),
-        State::Delayed | State::Waiting | State::Running => None,
-    }
-}
-
 /// What is known of the last lease of a job that is over.
 pub(super) fn lease_of(job: &FinishedJob) -> finish::Over {
-    finish::Over { state: state_of(job.state), fence: job.fence, secret: job.secret }
+    finish::Over { state: State::of(job.state), fence: job.fence, secret: job.secret }
 }
 
 /// What went wrong with it last.
 pub(super) fn last_error(job: &FinishedJob) -> Option<LastError> {
     let JobError { class, message, trace } = job.error.clone()?;
     Some(LastError { class, message, trace, at: job.finished_at })
-}
-
-fn finished_job(tenant: TenantId, id: JobId, job: Finished) -> FinishedJob {
-    let error = |(class, message, trace)| JobError { class, message, trace };
-    FinishedJob {
-        tenant,
-        id,
-        state: finish_of(job.state).unwrap_or(Finish::Cancelled),
-        queue: job.queue,
-        job_type: job.job_type,
-        priority: job.band,
-        created_at: job.created_at,
-        run_at: job.run_at,
-        started_at: job.started_at,
-        finished_at: job.finished_at,
-        attempt: job.attempt,
-        errors: job.errors,
-        crashes: job.crashes,
-        max_tries: job.max_tries,
-        timeout_ms: job.timeout_ms,
-        tags: job.tags,
-        unique_key: job.unique_key,
-        result: job.result,
-        result_until: job.result_until,
-        error: job.error.map(error),
-        fingerprint: job.fingerprint,
-        progress: job.progress,
-        payload: job.payload,
-        fence: job.fence,
-        secret: job.secret,
-    }
 }
 
 /// A result that nobody may ask for any more is not told.
@@ -131,7 +80,7 @@ impl App {
     ) -> Result<Option<FinishedJob>, Error> {
         let now = self.jobs.now().wall;
         match self.jobs.read(|view| outbox::find(view, tenant, id))? {
-            Looked::Finished(job) => Ok(Some(told(finished_job(tenant, id, *job), now))),
+            Looked::Finished(job) => Ok(Some(told(*job, now))),
             Looked::Gone => Ok(None),
             Looked::Nothing => {
                 let found = self.ask_history("history.get", move |reader| reader.get(tenant, id));
@@ -160,13 +109,14 @@ impl App {
         answer.map_err(Error::Catalog)
     }
 
-    /// Waits a little until what is on its way has arrived.
+    /// Waits a little until what is on its way now has arrived; what comes behind it is not waited for.
     async fn catch_up(&self) {
         let state = &self.jobs.state;
+        let arrivals = state.memory.lock().arrivals_of_all();
         let arrived = async {
             loop {
                 let drained = state.drained.notified();
-                if state.memory.lock().outbox_len() == 0 {
+                if arrivals <= state.memory.lock().arrivals() {
                     return;
                 }
                 state.hurry_drain();
@@ -208,20 +158,17 @@ impl App {
 
     /// Brings some of the outbox to the history; how many jobs that were.
     pub(super) fn drain_step(&self) -> Result<usize, Error> {
-        let parcels = self.jobs.read(|view| outbox::page(view, QUEUE_STEP_ROWS))?;
+        let mut parcels = self.jobs.read(|view| outbox::page(view, QUEUE_STEP_ROWS))?;
         let count = parcels.len();
         if count == 0 {
             return Ok(0);
         }
-        let parcels = Arc::new(parcels);
-        let its = Arc::clone(&parcels);
         for parcel in parcels.iter().filter(|parcel| parcel.damaged) {
             let (tenant, job) = (parcel.tenant, parcel.id);
             tracing::error!(%tenant, %job, "what became of a job is damaged; the history misses it");
         }
+        let changes: Vec<Change> = parcels.iter_mut().filter_map(Parcel::unpack).collect();
         self.tell_history(("history.apply", Effect::Grows), move |history| {
-            let told = its.iter().filter(|parcel| !parcel.damaged);
-            let changes: Vec<Change> = told.map(change_of).collect();
             history.apply(&changes)
         })?;
         let removed = self.jobs.background(move |op| outbox::remove(op, &parcels));
@@ -265,14 +212,6 @@ impl App {
             history.remove_tenant_step(tenant, HISTORY_STEP_ROWS)
         })?;
         Ok(!more)
-    }
-}
-
-fn change_of(parcel: &Parcel) -> Change {
-    let Parcel { tenant, id, .. } = *parcel;
-    match &parcel.finished {
-        Some(job) => Change::Finished(Box::new(finished_job(tenant, id, (**job).clone()))),
-        None => Change::Gone { tenant, id },
     }
 }
 

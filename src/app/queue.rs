@@ -60,7 +60,7 @@ impl Found {
     pub fn state(&self) -> State {
         match self {
             Found::Live(job) => job.state,
-            Found::Past(over) => past::state_of(over.state),
+            Found::Past(over) => State::of(over.state),
         }
     }
 }
@@ -400,7 +400,7 @@ impl App {
             Cancelled::Signalled => Ok(false),
             Cancelled::Over(state) => Err(Error::JobFinished(state)),
             Cancelled::Unknown => match self.past(tenant.id, id).await? {
-                Some(over) => Err(Error::JobFinished(past::state_of(over.state))),
+                Some(over) => Err(Error::JobFinished(State::of(over.state))),
                 None => Err(Error::UnknownJob(id)),
             },
         }
@@ -417,7 +417,7 @@ impl App {
         }
         match self.past(tenant.id, id).await? {
             Some(over) => {
-                let (state, error) = (past::state_of(over.state), past::last_error(&over));
+                let (state, error) = (State::of(over.state), past::last_error(&over));
                 let reason = view::Reason::Finished { state, error };
                 Ok(Why { queue: over.queue, runnable: false, reasons: vec![reason], eta: None })
             }

@@ -162,6 +162,10 @@ pub const QUEUE_TYPES_MAX: usize = 100;
 pub const QUEUE_IDLE: Duration = Duration::from_mins(15);
 /// Rows of the outbox; beyond it done jobs are only counted.
 pub const OUTBOX_ROWS_MAX: u64 = 500_000;
+/// For how long a failed job is kept, with its payload, where its queue does not say.
+pub const FAILED_AGE: Duration = Duration::from_hours(30 * 24);
+/// Failed jobs of one queue; beyond it the oldest go.
+pub const FAILED_ROWS_MAX: u64 = 100_000;
 /// Up to here the history waits for a burst to be over.
 pub const OUTBOX_LAG_ROWS: u64 = OUTBOX_ROWS_MAX / 5;
 /// Keys of calls that are not done twice, of one tenant.

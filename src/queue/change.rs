@@ -360,14 +360,7 @@ fn retry(
     if delayed {
         push::delay(op, key, (qid, &job.queue), run_at_ms)?;
     } else {
-        let readied = Readied {
-            queue: &job.queue,
-            job_type: &job.job_type,
-            band: job.band(),
-            since_ms: now_ms,
-            has_course: true,
-        };
-        push::make_ready(op, key, qid, &readied)?;
+        push::make_ready(op, key, qid, &Readied::of(job, now_ms, true))?;
     }
     put_gone(op, key)?;
     Ok(true)

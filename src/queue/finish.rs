@@ -47,7 +47,7 @@ pub fn end(
     op: &mut Op<'_>,
     tenant: TenantId,
     lease: LeaseToken,
-    end: &End,
+    end: End,
 ) -> Result<Report, Error> {
     let Some(row) = lease_of(op.tx, tenant, lease)? else {
         return judge_again(op, tenant, lease, end.verb());
@@ -55,9 +55,9 @@ pub fn end(
     let key = (tenant, lease.job);
     let attempt = Attempt::of(op, key, row)?;
     let outcome = match end {
-        End::Done { result } => attempt.done(op, result.clone())?,
-        End::Fail { failure, retry } => attempt.fail(op, failure, *retry)?,
-        End::Release { delay, reason } => attempt.release(op, *delay, reason.clone())?,
+        End::Done { result } => attempt.done(op, result)?,
+        End::Fail { failure, retry } => attempt.fail(op, failure, retry)?,
+        End::Release { delay, reason } => attempt.release(op, delay, reason)?,
     };
     Ok(Report::Ended(outcome))
 }
@@ -195,7 +195,7 @@ impl Attempt {
         Ok(Outcome { state, run_at: None })
     }
 
-    fn fail(self, op: &mut Op<'_>, failure: &Failure, retry: Retry) -> Result<Outcome, Error> {
+    fn fail(self, op: &mut Op<'_>, failure: Failure, retry: Retry) -> Result<Outcome, Error> {
         if self.lease.cancel {
             return self.cancelled(op);
         }
@@ -220,13 +220,13 @@ impl Attempt {
             ),
             trace: None,
         };
-        self.error(op, &failure, Retry::ByPolicy, NO_VERB)
+        self.error(op, failure, Retry::ByPolicy, NO_VERB)
     }
 
     fn error(
         mut self,
         op: &mut Op<'_>,
-        failure: &Failure,
+        failure: Failure,
         retry: Retry,
         verb: u8,
     ) -> Result<Outcome, Error> {
@@ -269,7 +269,8 @@ impl Attempt {
         self.go_back(op, Duration::ZERO, NO_VERB)
     }
 
-    fn cancelled(self, op: &mut Op<'_>) -> Result<Outcome, Error> {
+    /// Nobody wants it any more, and its worker has let go of it.
+    pub(super) fn cancelled(self, op: &mut Op<'_>) -> Result<Outcome, Error> {
         self.note(op, Ended::Cancelled);
         stop_running(op, self.key, self.qid)?;
         self.over(op, State::Cancelled, None)
@@ -289,7 +290,7 @@ impl Attempt {
             by(self.lease.worker.as_deref()),
         );
         let failure = Failure { class: "crash".to_owned(), message, trace: None };
-        self.course.last_error = Some(error_row(op, &failure));
+        self.course.last_error = Some(error_row(op, failure));
         if self.job.max_crashes <= self.course.crashes {
             return self.give_up(op, NO_VERB);
         }
@@ -319,14 +320,7 @@ impl Attempt {
         if delayed {
             push::delay(op, self.key, (self.qid, &self.job.queue), run_at_ms)?;
         } else {
-            let readied = Readied {
-                queue: &self.job.queue,
-                job_type: &self.job.job_type,
-                band: self.job.band(),
-                since_ms: now_ms,
-                has_course: true,
-            };
-            push::make_ready(op, self.key, self.qid, &readied)?;
+            push::make_ready(op, self.key, self.qid, &Readied::of(&self.job, now_ms, true))?;
         }
         Ok(Outcome { state, run_at: delayed.then(|| rows::at(run_at_ms)) })
     }
@@ -377,24 +371,10 @@ fn by(worker: Option<&str>) -> String {
     worker.map(|worker| format!(", worker {worker:?}")).unwrap_or_default()
 }
 
-fn error_row(op: &Op<'_>, failure: &Failure) -> ErrorRow {
-    ErrorRow {
-        class: failure.class.clone(),
-        message: failure.message.clone(),
-        trace: failure.trace.clone(),
-        at_ms: op.now_ms(),
-        fingerprint: fingerprint(&failure.class, &failure.message, failure.trace.as_deref()),
-    }
-}
-
-/// A cancelled job whose worker let go of it.
-pub(super) fn cancel_running(
-    op: &mut Op<'_>,
-    key: Key,
-    (_, lease): (&JobRow, &LeaseRow),
-) -> Result<(), Error> {
-    Attempt::of(op, key, lease.clone())?.cancelled(op)?;
-    Ok(())
+fn error_row(op: &Op<'_>, failure: Failure) -> ErrorRow {
+    let Failure { class, message, trace } = failure;
+    let fingerprint = fingerprint(&class, &message, trace.as_deref());
+    ErrorRow { class, message, trace, at_ms: op.now_ms(), fingerprint }
 }
 
 /// Lets go of the key that a job holds until it is over.

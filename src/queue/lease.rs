@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::budget::Admission;
+use super::finish::Attempt;
 use super::job::{LeaseToken, Payload};
 use super::memory::{Counter, Op, Qid, Running};
 use super::push::{Readied, let_go, token};
@@ -422,11 +423,11 @@ pub fn give_back(op: &mut Op<'_>, tenant: TenantId, leases: &[LeaseToken]) -> Re
             continue;
         };
         let key = (tenant, lease.job);
-        let job = job_row(op.tx, key)?;
         if row.cancel {
-            super::finish::cancel_running(op, key, (&job, &row))?;
+            Attempt::of(op, key, row)?.cancelled(op)?;
             continue;
         }
+        let job = job_row(op.tx, key)?;
         // A checkpoint can only have been noted by somebody who has seen it.
         let qid = op.memory.running(key).map(|running| running.queue);
         let qid = qid.expect("BUG: a lease in the file is in memory");
@@ -437,13 +438,7 @@ pub fn give_back(op: &mut Op<'_>, tenant: TenantId, leases: &[LeaseToken]) -> Re
         {
             super::push::hold(op, tenant, &job.queue, (unique, lease.job))?;
         }
-        let readied = Readied {
-            queue: &job.queue,
-            job_type: &job.job_type,
-            band: job.band(),
-            since_ms: row.ready_at_ms,
-            has_course: row.has_course,
-        };
+        let readied = Readied::of(&job, row.ready_at_ms, row.has_course);
         super::push::make_ready(op, key, qid, &readied)?;
     }
     Ok(())

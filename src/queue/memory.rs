@@ -21,7 +21,7 @@ use super::rate::Bucket;
 use super::rows::{self, Lane, NumbersRow, RowError};
 use super::settings::Settings;
 use crate::base::id::{JobId, TenantId};
-use crate::base::limits::{QUEUE_TYPES_MAX, QUEUES_MAX};
+use crate::base::limits::{FAILED_AGE, FAILED_ROWS_MAX, QUEUE_TYPES_MAX, QUEUES_MAX};
 use crate::base::name::QueueName;
 use crate::base::time::{Mono, Now};
 use crate::store::{Table, Write};
@@ -130,7 +130,7 @@ impl QueueState {
     }
 
     /// The place of a type; beyond the bound they share one.
-    pub(super) fn type_index(&mut self, name: &str) -> usize {
+    fn type_index(&mut self, name: &str) -> usize {
         if let Some(found) = self.types.iter().position(|known| &*known.name == name) {
             return found;
         }
@@ -144,12 +144,18 @@ impl QueueState {
         self.types.len() - 1
     }
 
+    /// A type as an operation notes it, without a place for one that is new.
+    fn type_name(&self, name: &str) -> TypeName {
+        let known = self.types.iter().position(|known| &*known.name == name);
+        known.map_or_else(|| TypeName::New(name.into()), TypeName::Known)
+    }
+
     /// The budget of a type, if there is anything to know about it.
     pub(super) fn budget(&self, name: &str) -> Option<&Budget> {
         self.types.iter().find(|known| &*known.name == name).map(|known| &known.budget)
     }
 
-    /// Whether jobs may be leased from it at all, as far as rate and concurrency go.
+    /// How many more of its jobs may run, as far as its concurrency goes.
     pub(super) fn slots(&self) -> u64 {
         match self.settings.concurrency {
             Some(most) => u64::from(most).saturating_sub(self.running),
@@ -159,7 +165,7 @@ impl QueueState {
 }
 
 /// What types share that came when there were too many.
-pub const OTHER_TYPES: &str = "(others)";
+const OTHER_TYPES: &str = "(others)";
 
 /// A job that somebody has.
 #[derive(Clone, Debug)]
@@ -212,8 +218,9 @@ pub struct Memory {
     running: HashMap<Key, Running>,
     ends: BTreeSet<(Mono, Key)>,
     by_worker: HashMap<(TenantId, Arc<str>), BTreeSet<JobId>>,
-    /// Rows of the outbox.
+    /// Rows of the outbox, and how many have left it.
     pub(super) outbox: u64,
+    arrivals: u64,
     /// Done jobs that the history will not hear of, because the outbox was full.
     pub outbox_skipped: u64,
     pub(super) schedules: usize,
@@ -237,7 +244,7 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { failed_age: Duration::from_hours(30 * 24), failed_rows: 100_000 }
+        Retention { failed_age: FAILED_AGE, failed_rows: FAILED_ROWS_MAX }
     }
 }
 
@@ -467,10 +474,25 @@ impl Memory {
         self.outbox
     }
 
+    /// Rows that have left the outbox since the file was opened.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// How many that will be when all that is in it now has left. Rows leave by id and not by age, so some of
+    /// those that come meanwhile may count for others.
+    pub fn arrivals_of_all(&self) -> u64 {
+        self.arrivals + self.outbox
+    }
+
     /// What was counted, of a queue and of one of its types.
-    fn figures(&mut self, qid: Qid, job_type: usize) -> (&mut Figures, &mut TypeState) {
+    fn figures(&mut self, qid: Qid, job_type: &TypeName) -> (&mut Figures, &mut TypeState) {
         let queue = self.queue_mut(qid);
-        (&mut queue.figures, &mut queue.types[job_type])
+        let place = match job_type {
+            TypeName::Known(place) => *place,
+            TypeName::New(name) => queue.type_index(name),
+        };
+        (&mut queue.figures, &mut queue.types[place])
     }
 }
 
@@ -492,23 +514,30 @@ pub enum Event {
 /// What is counted when an operation went well.
 #[derive(Debug)]
 enum Noted {
-    Pushed { queue: Qid, job_type: usize, jobs: u64 },
-    Started { queue: Qid, job_type: usize, wait: Duration, probe: bool },
-    Ended { queue: Qid, job_type: usize, how: Ended, run: Duration },
+    Pushed { queue: Qid, job_type: TypeName, jobs: u64 },
+    Started { queue: Qid, job_type: TypeName, wait: Duration, probe: bool },
+    Ended { queue: Qid, job_type: TypeName, how: Ended, run: Duration },
+    Forgotten(Qid),
+}
+
+/// A type of jobs of a queue; one that nobody has counted yet gets its place when the operation went well.
+#[derive(Debug)]
+enum TypeName {
+    Known(usize),
+    New(Box<str>),
 }
 
 enum Undo {
     Count(Qid, Counter, i64),
     Running(Key, Option<Running>),
     Numbers(Numbers),
-    Outbox(u64),
+    Outbox(u64, u64),
     Tokens(Qid, u64),
     Settings(Qid, Box<(Arc<Settings>, bool, Option<Bucket>)>),
     Calls(TenantId, u64),
     Schedules(TenantId, usize),
     Today(TenantId, (u64, u64)),
     FirstDue(Option<u64>),
-    Forgotten(Qid),
     Made(Qid),
 }
 
@@ -641,8 +670,9 @@ impl Op<'_> {
     }
 
     pub(super) fn outbox(&mut self, by: i64) {
-        self.undo.push(Undo::Outbox(self.memory.outbox));
+        self.undo.push(Undo::Outbox(self.memory.outbox, self.memory.arrivals));
         self.memory.outbox = changed(self.memory.outbox, by);
+        self.memory.arrivals += by.min(0).unsigned_abs();
     }
 
     pub(super) fn calls(&mut self, tenant: TenantId, by: i64) {
@@ -687,7 +717,7 @@ impl Op<'_> {
 
     /// Forgets a queue that is empty; only the last thing an operation does.
     pub(super) fn forget_queue(&mut self, qid: Qid) {
-        self.undo.push(Undo::Forgotten(qid));
+        self.noted.push(Noted::Forgotten(qid));
     }
 
     /// Takes what the rate of a queue lets through, at most `wanted`.
@@ -758,17 +788,17 @@ impl Op<'_> {
     }
 
     pub(super) fn note_pushed(&mut self, queue: Qid, job_type: &str, jobs: u64) {
-        let job_type = self.memory.queue_mut(queue).type_index(job_type);
+        let job_type = self.memory.queue(queue).type_name(job_type);
         self.noted.push(Noted::Pushed { queue, job_type, jobs });
     }
 
     pub(super) fn note_started(&mut self, queue: Qid, job_type: &str, wait: Duration, probe: bool) {
-        let job_type = self.memory.queue_mut(queue).type_index(job_type);
+        let job_type = self.memory.queue(queue).type_name(job_type);
         self.noted.push(Noted::Started { queue, job_type, wait, probe });
     }
 
     pub(super) fn note_ended(&mut self, queue: Qid, job_type: &str, how: Ended, run: Duration) {
-        let job_type = self.memory.queue_mut(queue).type_index(job_type);
+        let job_type = self.memory.queue(queue).type_name(job_type);
         self.noted.push(Noted::Ended { queue, job_type, how, run });
     }
 
@@ -777,12 +807,12 @@ impl Op<'_> {
         for noted in std::mem::take(&mut self.noted) {
             match noted {
                 Noted::Pushed { queue, job_type, jobs } => {
-                    let (all, its) = self.memory.figures(queue, job_type);
+                    let (all, its) = self.memory.figures(queue, &job_type);
                     all.pushed(now, jobs);
                     its.figures.pushed(now, jobs);
                 }
                 Noted::Started { queue, job_type, wait, probe } => {
-                    let (all, its) = self.memory.figures(queue, job_type);
+                    let (all, its) = self.memory.figures(queue, &job_type);
                     all.started(now, wait);
                     its.figures.started(now, wait);
                     if probe {
@@ -790,7 +820,7 @@ impl Op<'_> {
                     }
                 }
                 Noted::Ended { queue, job_type, how, run } => {
-                    let (all, its) = self.memory.figures(queue, job_type);
+                    let (all, its) = self.memory.figures(queue, &job_type);
                     all.ended(now, how, run);
                     its.figures.ended(now, how, run);
                     match how {
@@ -801,12 +831,7 @@ impl Op<'_> {
                         Ended::Crashed | Ended::Released | Ended::Cancelled | Ended::GivenUp => {}
                     }
                 }
-            }
-        }
-        // What an operation forgets is forgotten when all else went well.
-        for undo in std::mem::take(&mut self.undo) {
-            if let Undo::Forgotten(qid) = undo {
-                self.memory.forget(qid);
+                Noted::Forgotten(qid) => self.memory.forget(qid),
             }
         }
     }
@@ -825,7 +850,9 @@ impl Op<'_> {
                 let numbers = &mut self.memory.numbers;
                 (numbers.stored, numbers.boot_stored) = (before.stored, before.boot_stored);
             }
-            Undo::Outbox(before) => self.memory.outbox = before,
+            Undo::Outbox(before, arrivals) => {
+                (self.memory.outbox, self.memory.arrivals) = (before, arrivals);
+            }
             Undo::Tokens(qid, taken) => {
                 if let Some(bucket) = &mut self.memory.queue_mut(qid).bucket {
                     bucket.give_back(taken);
@@ -843,7 +870,6 @@ impl Op<'_> {
             }
             Undo::Today(tenant, before) => self.memory.tenant_mut(tenant).today = before,
             Undo::FirstDue(before) => self.memory.first_due_ms = before,
-            Undo::Forgotten(_) => {}
             Undo::Made(qid) => self.memory.forget(qid),
         }
     }

@@ -12,59 +12,8 @@ use super::tick::readable;
 use crate::base::codec::{self, Record};
 use crate::base::id::{JobId, TenantId};
 use crate::base::limits::QUEUE_STEP_ROWS;
-use crate::base::time::Timestamp;
+use crate::catalog::history::{Change, Finish, FinishedJob, JobError};
 use crate::store::{Flow, KeyRange, Order, Read, Table};
-
-/// A job that is over.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
-    /// Where it was.
-    pub queue: String,
-    /// Its type.
-    pub job_type: String,
-    /// How it ended.
-    pub state: State,
-    /// How urgent it was.
-    pub band: u8,
-    /// When it was pushed.
-    pub created_at: Timestamp,
-    /// When it was ready for its last attempt.
-    pub run_at: Timestamp,
-    /// When its last attempt began.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub finished_at: Timestamp,
-    /// Starts.
-    pub attempt: u32,
-    /// Errors.
-    pub errors: u32,
-    /// Crashes.
-    pub crashes: u32,
-    /// Errors after which it would have been given up.
-    pub max_tries: u32,
-    /// How long an attempt could run.
-    pub timeout_ms: u64,
-    /// What it can be found by.
-    pub tags: Vec<String>,
-    /// Its unique key.
-    pub unique_key: Option<String>,
-    /// What came out, as JSON text.
-    pub result: Option<Vec<u8>>,
-    /// Until when that can be asked for.
-    pub result_until: Option<Timestamp>,
-    /// Its last error: class, message, trace.
-    pub error: Option<(String, String, Option<String>)>,
-    /// What such errors have in common.
-    pub fingerprint: Option<u64>,
-    /// How far it had come.
-    pub progress: Option<f64>,
-    /// What it carried, where that is kept: its type and its bytes.
-    pub payload: Option<(Option<String>, Vec<u8>)>,
-    /// Its last lease.
-    pub fence: u64,
-    /// And what nobody can guess of it.
-    pub secret: u64,
-}
 
 /// Something that the history has to be told.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,42 +23,78 @@ pub struct Parcel {
     /// Which job.
     pub id: JobId,
     /// What became of it; nothing when it is to be forgotten.
-    pub finished: Option<Box<Finished>>,
+    pub finished: Option<Box<FinishedJob>>,
     /// Whether its row cannot be read: nothing is to be told of it, it is only to be removed.
     pub damaged: bool,
     /// Tells this reading of the row from another.
     mark: u32,
 }
 
-impl From<FinishedRow> for Finished {
-    fn from(row: FinishedRow) -> Finished {
-        let payload = |row: PayloadRow| (row.content_type, row.bytes);
-        let error = |row: ErrorRow| (row.class, row.message, row.trace);
-        Finished {
-            state: state_of(row.state),
-            queue: row.queue,
-            job_type: row.job_type,
-            band: row.band,
-            created_at: rows::at(row.created_at_ms),
-            run_at: rows::at(row.run_at_ms),
-            started_at: row.started_at_ms.map(rows::at),
-            finished_at: rows::at(row.finished_at_ms),
-            attempt: row.attempt,
-            errors: row.errors,
-            crashes: row.crashes,
-            max_tries: row.max_tries,
-            timeout_ms: row.timeout_ms,
-            tags: row.tags,
-            unique_key: row.unique_key,
-            result: row.result,
-            result_until: row.result_until_ms.map(rows::at),
-            fingerprint: row.error.as_ref().map(|error| error.fingerprint),
-            error: row.error.map(error),
-            progress: row.progress,
-            payload: row.payload.map(payload),
-            fence: row.fence,
-            secret: row.secret,
+impl State {
+    /// Where a job stands that the history has.
+    pub const fn of(finish: Finish) -> State {
+        match finish {
+            Finish::Done => State::Done,
+            Finish::Failed => State::Failed,
+            Finish::Cancelled => State::Cancelled,
         }
+    }
+
+    /// How a job ended, if it is over.
+    pub const fn finish(self) -> Option<Finish> {
+        match self {
+            State::Done => Some(Finish::Done),
+            State::Failed => Some(Finish::Failed),
+            State::Cancelled => Some(Finish::Cancelled),
+            State::Delayed | State::Waiting | State::Running => None,
+        }
+    }
+}
+
+impl FinishedRow {
+    /// The same, as the history has it.
+    fn job(self, tenant: TenantId, id: JobId) -> FinishedJob {
+        let payload = |row: PayloadRow| (row.content_type, row.bytes);
+        let error = |row: ErrorRow| {
+            let ErrorRow { class, message, trace, .. } = row;
+            JobError { class, message, trace }
+        };
+        FinishedJob {
+            tenant,
+            id,
+            state: state_of(self.state).finish().unwrap_or(Finish::Cancelled),
+            queue: self.queue,
+            job_type: self.job_type,
+            priority: self.band,
+            created_at: rows::at(self.created_at_ms),
+            run_at: rows::at(self.run_at_ms),
+            started_at: self.started_at_ms.map(rows::at),
+            finished_at: rows::at(self.finished_at_ms),
+            attempt: self.attempt,
+            errors: self.errors,
+            crashes: self.crashes,
+            max_tries: self.max_tries,
+            timeout_ms: self.timeout_ms,
+            tags: self.tags,
+            unique_key: self.unique_key,
+            result: self.result,
+            result_until: self.result_until_ms.map(rows::at),
+            fingerprint: self.error.as_ref().map(|error| error.fingerprint),
+            error: self.error.map(error),
+            progress: self.progress,
+            payload: self.payload.map(payload),
+            fence: self.fence,
+            secret: self.secret,
+        }
+    }
+}
+
+impl Parcel {
+    /// Takes out what the history has to be told; nothing when the row is damaged. What is left can be removed.
+    pub fn unpack(&mut self) -> Option<Change> {
+        let (tenant, id) = (self.tenant, self.id);
+        let gone = (!self.damaged).then_some(Change::Gone { tenant, id });
+        self.finished.take().map(Change::Finished).or(gone)
     }
 }
 
@@ -132,7 +117,7 @@ pub enum Looked {
     /// The history has to forget it.
     Gone,
     /// It is over.
-    Finished(Box<Finished>),
+    Finished(Box<FinishedJob>),
 }
 
 /// Looks for a job that is over and has not arrived in the history.
@@ -142,7 +127,7 @@ pub fn find(view: &dyn Read, tenant: TenantId, id: JobId) -> Result<Looked, Erro
         return Ok(Looked::Nothing);
     };
     let finished = read(&rows::whole(view, Table::Outbox, &prefix, &first)?)?;
-    Ok(finished.map_or(Looked::Gone, |row| Looked::Finished(Box::new(row.into()))))
+    Ok(finished.map_or(Looked::Gone, |row| Looked::Finished(Box::new(row.job(tenant, id)))))
 }
 
 /// The first parcels, at most so many.
@@ -167,7 +152,7 @@ pub fn page(view: &dyn Read, limit: usize) -> Result<Vec<Parcel>, Error> {
         // The one that cannot be read must not keep all the others here for ever.
         let row = readable(read(&bytes))?;
         let damaged = row.is_none();
-        let finished = row.flatten().map(|row| Box::new(row.into()));
+        let finished = row.flatten().map(|row| Box::new(row.job(tenant, id)));
         parcels.push(Parcel { tenant, id, finished, damaged, mark: mark_of(&bytes) });
     }
     Ok(parcels)

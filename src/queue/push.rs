@@ -342,7 +342,7 @@ pub(super) fn insert(
         delay(op, (tenant, id), (qid, &row.queue), row.run_at_ms)?;
         State::Delayed
     } else {
-        make_ready(op, (tenant, id), qid, &Readied::first(&row))?;
+        make_ready(op, (tenant, id), qid, &Readied::of(&row, row.run_at_ms, false))?;
         State::Waiting
     };
     Ok(PushedJob { id, duplicate: false, state, run_at })
@@ -442,15 +442,10 @@ pub(super) struct Readied<'r> {
 }
 
 impl<'r> Readied<'r> {
-    /// For the first time.
-    pub(super) fn first(row: &'r JobRow) -> Readied<'r> {
-        Readied {
-            queue: &row.queue,
-            job_type: &row.job_type,
-            band: row.band(),
-            since_ms: row.run_at_ms,
-            has_course: false,
-        }
+    /// A job that waits from then on.
+    pub(super) fn of(row: &'r JobRow, since_ms: u64, has_course: bool) -> Readied<'r> {
+        let band = row.band();
+        Readied { queue: &row.queue, job_type: &row.job_type, band, since_ms, has_course }
     }
 
     /// Where it stands among those that may run.

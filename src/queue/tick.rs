@@ -34,9 +34,12 @@ pub fn due(op: &mut Op<'_>) -> Result<bool, Error> {
     let mut bytes = 0;
     for (key, value) in &found {
         op.tx.delete(Table::Due, key)?;
-        let (at_ms, due) = Due::read(key)?;
+        // A key that nobody can read is due for ever: it must not hold up the others.
+        let Some((at_ms, due)) = readable(Due::read(key).map_err(Error::from))? else {
+            continue;
+        };
         match due {
-            Due::Job(tenant, id) => ready(op, (tenant, id), value, at_ms)?,
+            Due::Job(tenant, id) => bytes += ready(op, (tenant, id), value, at_ms)?,
             Due::Unique(tenant, queue, unique) => free(op, tenant, (&queue, &unique), at_ms)?,
             Due::Call(tenant, hash) => push::forget_call(op, tenant, &hash, at_ms)?,
             Due::Schedule(tenant, name) => bytes += schedules::fire(op, tenant, &name)?,
@@ -73,27 +76,21 @@ pub(super) fn first_due(view: &(impl Read + ?Sized)) -> Result<Option<u64>, Erro
     Ok(first)
 }
 
-/// A job that was delayed may run.
-fn ready(op: &mut Op<'_>, key: Key, queue: &[u8], at_ms: u64) -> Result<(), Error> {
+/// A job that was delayed may run; how many bytes were read for it.
+fn ready(op: &mut Op<'_>, key: Key, queue: &[u8], at_ms: u64) -> Result<usize, Error> {
     let name = QueueName::parse(&String::from_utf8_lossy(queue));
     let qid = name.ok().and_then(|name| op.memory.qid(key.0, &name));
     let Some(qid) = qid else {
         // Its tenant was deleted: nobody counts it any more.
-        return Ok(());
+        return Ok(0);
     };
     op.count(qid, Counter::Delayed, -1);
     // What cannot be read cannot run, and must not hold up what else is due. It stays for who looks into it.
     let Some((job, course)) = readable(super::view::rows_of(op.tx, key))? else {
-        return Ok(());
+        return Ok(0);
     };
-    let readied = Readied {
-        queue: &job.queue,
-        job_type: &job.job_type,
-        band: job.band(),
-        since_ms: at_ms,
-        has_course: course.is_some(),
-    };
-    push::make_ready(op, key, qid, &readied)
+    push::make_ready(op, key, qid, &Readied::of(&job, at_ms, course.is_some()))?;
+    Ok(job.weight())
 }
 
 /// What was read; nothing when a row is damaged.

@@ -85,7 +85,7 @@ fn step(op: &mut Op<'_>, seed: u64, number: usize, told: &mut Told) -> Result<()
             lease::extend(op, TENANT, newest, &extension)?;
         }
         (4, Some(newest)) => {
-            finish::end(op, TENANT, newest, &End::Done { result: Some(vec![b'1'; 20_000]) })?;
+            finish::end(op, TENANT, newest, End::Done { result: Some(vec![b'1'; 20_000]) })?;
             told.leases.pop();
         }
         (5, Some(newest)) => {
@@ -93,7 +93,7 @@ fn step(op: &mut Op<'_>, seed: u64, number: usize, told: &mut Told) -> Result<()
             let trace = Some("x".repeat(16_000));
             let failure = Failure { class, message, trace };
             let retry = if rng.one_in(2) { Retry::Never } else { Retry::ByPolicy };
-            finish::end(op, TENANT, newest, &End::Fail { failure, retry })?;
+            finish::end(op, TENANT, newest, End::Fail { failure, retry })?;
             told.leases.pop();
         }
         (6, Some(_)) => {

@@ -6,7 +6,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Shown, Spliced, is_false, json, millis, wait_of};
-use crate::app::past::{finish_of, state_of};
 use crate::app::queue::Found;
 use crate::base::cursor::{self, BadCursor};
 use crate::base::human::parse_moment;
@@ -175,7 +174,7 @@ fn write_past(out: &mut Vec<u8>, job: &FinishedJob, payload: Option<&Payload>) {
         id: Shown(job.id),
         queue: &job.queue,
         r#type: &job.job_type,
-        state: state_of(job.state).as_str(),
+        state: State::of(job.state).as_str(),
         priority: band.as_str(),
         run_at: Shown(job.run_at),
         attempt: job.attempt,
@@ -482,7 +481,7 @@ fn search_of(cx: &Cx, limit: usize) -> Result<Search, Problem> {
     let past = history::Filter {
         tenant,
         queue: queue.as_ref().map(|queue| queue.as_str().to_owned()),
-        states: states.iter().copied().filter_map(finish_of).collect(),
+        states: states.iter().copied().filter_map(State::finish).collect(),
         job_type: job_type.clone(),
         tag: tag.clone(),
         text: text.clone(),

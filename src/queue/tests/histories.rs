@@ -148,7 +148,9 @@ fn perform(op: &mut Op<'_>, action: &Action) -> Result<Said, Error> {
             Said::Pushed(push::push(op, *tenant, specs.clone(), call.as_ref(), &quotas(*tenant))?)
         }
         Action::Lease(tenant, want) => Said::Taken(lease::lease(op, *tenant, want)?),
-        Action::End(tenant, token, end) => Said::Report(finish::end(op, *tenant, *token, end)?),
+        Action::End(tenant, token, end) => {
+            Said::Report(finish::end(op, *tenant, *token, end.clone())?)
+        }
         Action::Extend(tenant, token, extension) => {
             Said::Extended(lease::extend(op, *tenant, *token, extension)?)
         }
@@ -287,7 +289,7 @@ impl Model {
 /// What a parcel says, as the model keeps it.
 fn told_of(parcel: &Parcel) -> Over {
     parcel.finished.as_ref().map_or(Over::GONE, |told| Over {
-        state: told.state,
+        state: State::of(told.state),
         at_ms: rows::ms(told.finished_at),
         token: (told.fence != 0).then_some((told.fence, told.secret)),
         counts: (told.attempt, told.errors, told.crashes),

@@ -83,7 +83,7 @@ impl World<'_> {
     }
 
     fn end(&mut self, token: LeaseToken, end: &End) -> Report {
-        self.run(|op| finish::end(op, TENANT, token, end))
+        self.run(|op| finish::end(op, TENANT, token, end.clone()))
     }
 
     /// Leases and ends all there is; how many jobs that were.
@@ -660,7 +660,7 @@ fn an_operation_that_says_no_or_panics_leaves_memory_as_it_was() {
                 run(tx, memory, (*now, &mut || 5), |op| {
                     push::push(op, TENANT, vec![with_key(Until::Done)], None, &Quotas::UNLIMITED)?;
                     lease::lease(op, TENANT, &want(2))?;
-                    finish::end(op, TENANT, job.token, &done())?;
+                    finish::end(op, TENANT, job.token, done())?;
                     if panics {
                         resume_unwind(Box::new("a planned panic"));
                     }

@@ -63,7 +63,7 @@ fn state(world: &World<'_>, id: JobId) -> Option<State> {
 fn failed(world: &mut World<'_>, jobs: usize) -> Vec<JobId> {
     let ids = push(world, TENANT, &vec![spec(); jobs]);
     for job in lease(world, jobs) {
-        world.run(|op| finish::end(op, TENANT, job.token, &never_again()));
+        world.run(|op| finish::end(op, TENANT, job.token, never_again()));
         world.pass(seconds(1));
     }
     ids
@@ -192,7 +192,7 @@ fn a_damaged_row_of_the_outbox_does_not_stop_the_way_to_the_history() {
     let mut world = World::new(&engine, 38);
     let ids = push(&mut world, TENANT, &vec![spec(); 2]);
     for job in lease(&mut world, 2) {
-        world.run(|op| finish::end(op, TENANT, job.token, &End::Done { result: None }));
+        world.run(|op| finish::end(op, TENANT, job.token, End::Done { result: None }));
     }
     damage(&engine, Table::Outbox, ids[0]);
     let mut parcels = Vec::new();
@@ -277,11 +277,11 @@ fn jobs_that_are_given_up_do_not_make_more_queues_than_there_may_be() {
         world.pass(seconds(120));
         push(&mut world, TENANT, &[follow(n)]);
         let token = lease(&mut world, 1).remove(0).token;
-        world.run(|op| finish::end(op, TENANT, token, &never_again()));
+        world.run(|op| finish::end(op, TENANT, token, never_again()));
         // Those that were pushed by a failure and stay in this queue.
         let stayed = lease(&mut world, 100);
         for job in stayed {
-            world.run(|op| finish::end(op, TENANT, job.token, &End::Done { result: None }));
+            world.run(|op| finish::end(op, TENANT, job.token, End::Done { result: None }));
         }
     }
     let queues = world.memory.tenant(TENANT).unwrap().queues.len();
