@@ -15,8 +15,7 @@ fn nothing() -> Value {
 fn told(server: &StandIn, id: &str) -> Vec<(String, Value)> {
     let calls = server.calls(&format!("/v1/leases/lease-{id}/"));
     let pair = |line: &str| line.rsplit('/').next().unwrap().to_owned();
-    let told = calls.iter().map(|call| (pair(&call.line), call.json()));
-    told.filter(|(verb, _)| verb != "extend").collect()
+    calls.iter().map(|call| (pair(&call.line), call.json())).collect()
 }
 
 #[track_caller]
@@ -173,7 +172,7 @@ fn a_cancelled_job_is_told_to_its_command_and_given_back() {
                   while :; do sleep 0.01; done";
     let work = server.work(&["--max-jobs", "1"], script);
     server.wait_file("ready");
-    server.say("/beat", 1, 200, json!({ "command": "run", "cancel": ["unwanted"], "lost": [] }));
+    server.say("/beat", 1, 200, json!({ "command": "run", "cancel": ["unwanted"] }));
     well(&work.end());
     assert_eq!(server.wait_file("asked"), "asked\n");
     let released = json!({ "delay": "0ms", "reason": "cancelled" });
@@ -181,36 +180,19 @@ fn a_cancelled_job_is_told_to_its_command_and_given_back() {
 }
 
 #[test]
-fn an_extend_tells_of_a_cancel_too() {
-    let server = StandIn::start();
-    server.push("unwanted", "1", &nothing());
-    let work = server.work(&["--max-jobs", "1"], "echo ready > ready; sleep 60");
-    server.wait_file("ready");
-    server.say("/extend", 1, 200, json!({ "lease_until": "t", "cancel": true }));
-    well(&work.end());
-    assert_eq!(told(&server, "unwanted")[0].0, "release");
-    assert_eq!(server.calls("/extend")[0].json(), json!({ "by": "1s" }));
-}
-
-#[test]
 fn a_command_whose_lease_is_lost_is_killed_and_nothing_is_told() {
-    let lost = json!({ "code": "lease_lost", "detail": "lost", "state": "running" });
-    for (to, status, body) in [
-        ("/extend", 409, lost),
-        ("/beat", 200, json!({ "command": "run", "cancel": [], "lost": ["lease-lost"] })),
-    ] {
-        let server = StandIn::start();
-        server.push("lost", "1", &nothing());
-        let script = "trap '' TERM; echo $$ > pid; while :; do sleep 1; done";
-        let work = server.work(&["--max-jobs", "1"], script);
-        let pid = server.wait_file("pid");
-        server.say(to, 1, status, body);
-        let ran = work.end();
-        well(&ran);
-        assert!(!is_alive(&pid), "{to}");
-        assert_eq!(told(&server, "lost"), [], "{to}");
-        assert!(ran.err.contains("job lost: its lease is lost"), "{}", ran.err);
-    }
+    let server = StandIn::start();
+    server.push("lost", "1", &nothing());
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 1; done";
+    let work = server.work(&["--max-jobs", "1"], script);
+    let pid = server.wait_file("pid");
+    let lost = json!({ "command": "run", "cancel": [], "lost": ["lease-lost"] });
+    server.say("/beat", 1, 200, lost);
+    let ran = work.end();
+    well(&ran);
+    assert!(!is_alive(&pid));
+    assert_eq!(told(&server, "lost"), []);
+    assert!(ran.err.contains("job lost: its lease is lost"), "{}", ran.err);
 }
 
 #[test]
@@ -289,6 +271,7 @@ fn a_beat_names_the_process_and_its_leases() {
     assert!(body["state"] == "busy" || body["state"] == "stopping", "{body}");
     assert!(body["rss_bytes"].as_u64().is_some_and(|bytes| 1 << 20 < bytes), "{body}");
     assert_eq!(server.calls("/beat")[0].json()["state"], "idle");
+    assert_eq!(server.calls("/extend").len(), 0, "the beat renews the leases, and nothing else");
 }
 
 #[test]
@@ -368,7 +351,7 @@ fn the_server_can_have_a_worker_end() {
         let server = StandIn::start();
         let work = server.work(&[], "true");
         server.wait_call("POST /v1/lease");
-        server.say("/beat", 1, 200, json!({ "command": command, "cancel": [], "lost": [] }));
+        server.say("/beat", 1, 200, json!({ "command": command, "cancel": [] }));
         let ran = work.end();
         well(&ran);
         assert!(ran.err.contains(&format!("the server says {command}")), "{}", ran.err);
@@ -471,4 +454,13 @@ fn after_its_time_a_worker_takes_no_more() {
     let ran = server.work(&["--max-time", "300ms"], "true").end();
     well(&ran);
     assert_eq!(server.calls("DELETE /v1/workers/").len(), 1);
+}
+
+#[test]
+fn a_worker_whose_time_is_over_before_it_reached_a_server_says_so() {
+    let server = StandIn::start();
+    server.set_away(true);
+    let ran = server.work(&["--max-time", "300ms"], "true").end();
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("no server was reached"), "{}", ran.err);
 }

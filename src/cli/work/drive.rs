@@ -19,7 +19,7 @@ use crate::base::human::format_duration;
 use crate::base::limits::{LEASE_JOBS_MAX, WORK_PAUSE_MAX, WORK_WAIT, WORKER_STALE};
 use crate::base::time::Clock as _;
 use crate::boot::clock::SystemClock;
-use crate::cli::failure::{FAILURE, Failure};
+use crate::cli::failure::{FAILURE, Failure, NOT_REACHABLE};
 use crate::cli::table::shown;
 use crate::io::child::host;
 use crate::io::client::{Client, Json, encoded, object};
@@ -52,11 +52,9 @@ enum Trouble {
 }
 
 /// What a beat brought back.
-#[derive(Default)]
 struct Beaten {
     drain: Option<String>,
     cancelled_jobs: Vec<String>,
-    cancelled_leases: Vec<String>,
     lost_leases: Vec<String>,
 }
 
@@ -170,6 +168,7 @@ impl Worker {
             }
         }
         self.give_up();
+        self.never_reached();
         // Leases that we do not know of go back at once: an answer may have come too late.
         let path = self.path("");
         timeout(GOODBYE_WITHIN, tell(&self.client, "DELETE", &path, None)).await.ok();
@@ -270,13 +269,12 @@ impl Worker {
             ("jobs_done", Json::from(self.done)),
             ("busy_ms", ms(busy)),
             ("idle_ms", ms(idle)),
-            ("leases", Json::from(leases.clone())),
+            ("leases", Json::from(leases)),
             ("extend", Json::from(format_duration(self.plan.lease))),
         ]);
-        let (client, path, by) = (self.client.clone(), self.path("/beat"), self.plan.lease);
-        let task = self
-            .tasks
-            .spawn(async move { Event::Beaten(beat(&client, &path, &body, (&leases, by)).await) });
+        let (client, path) = (self.client.clone(), self.path("/beat"));
+        let task =
+            self.tasks.spawn(async move { Event::Beaten(beat(&client, &path, &body).await) });
         self.beat.asked(now, task);
     }
 
@@ -410,9 +408,7 @@ impl Worker {
         for (lease, running) in &self.running {
             if beaten.lost_leases.contains(lease) {
                 order(running, Order::Lost);
-            } else if beaten.cancelled_leases.contains(lease)
-                || beaten.cancelled_jobs.contains(&running.job)
-            {
+            } else if beaten.cancelled_jobs.contains(&running.job) {
                 order(running, Order::Cancel);
             }
         }
@@ -449,6 +445,14 @@ impl Worker {
         }
     }
 
+    /// Its time is over, and no server has ever known it.
+    fn never_reached(&mut self) {
+        if !self.is_known && self.signalled == 0 {
+            let text = "no server was reached within --max-time";
+            self.failure.get_or_insert_with(|| Failure::new(NOT_REACHABLE, text));
+        }
+    }
+
     /// Names what could not be told to the server in the end.
     fn give_up(&mut self) {
         let mut jobs: Vec<String> = self.running.values().map(|r| shown(&r.job)).collect();
@@ -466,52 +470,23 @@ impl Worker {
 }
 
 /// Renews the leases, and hears what the server wants.
-async fn beat(
-    client: &Client,
-    path: &str,
-    body: &Json,
-    (leases, by): (&[String], Duration),
-) -> Result<Beaten, Trouble> {
+async fn beat(client: &Client, path: &str, body: &Json) -> Result<Beaten, Trouble> {
     let answer = match tell(client, "POST", path, Some(body)).await {
         Told::Well(answer) => answer,
         Told::Refused(answer) => return Err(Trouble::Refused(Failure::from_answer(&answer))),
         Told::Away(why) => return Err(Trouble::Away(why)),
     };
     let answer = client.read(answer).map_err(|error| Trouble::Away(error.to_string()))?.body;
-    let texts = |name: &str| -> Option<Vec<String>> {
-        let items = answer[name].as_array()?.iter();
-        Some(items.filter_map(|item| item.as_str().map(str::to_owned)).collect())
+    // A list without items may be absent.
+    let texts = |name: &str| -> Vec<String> {
+        let items = answer[name].as_array().into_iter().flatten();
+        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
     };
     let command =
         answer["command"].as_str().filter(|command| matches!(*command, "drain" | "restart"));
-    let mut beaten = Beaten {
+    Ok(Beaten {
         drain: command.map(str::to_owned),
-        cancelled_jobs: texts("cancel").unwrap_or_default(),
-        ..Beaten::default()
-    };
-    match texts("lost") {
-        Some(lost) => beaten.lost_leases = lost,
-        // One that does not say which leases are lost is asked for each.
-        None => extend(client, (leases, by), &mut beaten).await,
-    }
-    Ok(beaten)
-}
-
-async fn extend(client: &Client, (leases, by): (&[String], Duration), beaten: &mut Beaten) {
-    let body = object([("by", Json::from(format_duration(by)))]);
-    for lease in leases {
-        let path = format!("/v1/leases/{}/extend", encoded(lease));
-        match tell(client, "POST", &path, Some(&body)).await {
-            Told::Well(answer) => {
-                if client.read(answer).is_ok_and(|answer| answer.body["cancel"] == true) {
-                    beaten.cancelled_leases.push(lease.clone());
-                }
-            }
-            Told::Refused(answer) if matches!(answer.status, 404 | 409) => {
-                beaten.lost_leases.push(lease.clone());
-            }
-            Told::Refused(_) => {}
-            Told::Away(_) => return,
-        }
-    }
+        cancelled_jobs: texts("cancel"),
+        lost_leases: texts("lost"),
+    })
 }
