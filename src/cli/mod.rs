@@ -97,8 +97,13 @@ fn serve(arguments: &ArgMatches) -> Result<(), Failure> {
 /// `holdfast check`
 fn check(arguments: &ArgMatches) -> Result<(), Failure> {
     let found = boot::check::check(&session::origin(arguments));
-    let (path, report) =
-        found.map_err(|error| Failure::new(failure::FAILURE, error.to_string()))?;
+    let (path, report) = found.map_err(|error| {
+        let code = match error {
+            boot::check::Error::Settings(_) => failure::PROBLEMS,
+            _ => failure::FAILURE,
+        };
+        Failure::new(code, error.to_string())
+    })?;
     println!("{}: {} jobs", path.display(), report.jobs);
     for finding in &report.findings {
         println!("{finding}");

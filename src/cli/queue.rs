@@ -102,10 +102,7 @@ fn clear(arguments: &ArgMatches) -> Result<(), Failure> {
         print_json(&answer.body);
         return Ok(());
     }
-    match ["cleared", "removed"].iter().find_map(|name| answer.body[*name].as_u64()) {
-        Some(count) => println!("{count} removed"),
-        None => eprintln!("cleared: {}", shown(name)),
-    }
+    println!("{} removed", cell(&answer.body["cleared"]));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `holdfast schedule`: jobs that are pushed again and again.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::ArgMatches;
@@ -8,6 +10,7 @@ use super::commands::{cell, maybe, print_json, text};
 use super::failure::Failure;
 use super::session::Session;
 use super::table::{lines, shown, table};
+use crate::base::human::format_duration;
 use crate::io::client::{Json, encoded, object};
 
 /// `holdfast schedule ...`
@@ -93,8 +96,8 @@ fn list(arguments: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn row(item: &Json) -> Vec<String> {
-    let when = match item["every"].as_str() {
-        Some(every) => format!("every {every}"),
+    let when = match item["every_ms"].as_u64().map(Duration::from_millis) {
+        Some(every) => format!("every {}", format_duration(every)),
         None => cell(&item["cron"]),
     };
     let job = &item["job"];
@@ -105,7 +108,7 @@ fn row(item: &Json) -> Vec<String> {
         cell(&job["queue"]),
         cell(&job["type"]),
         cell(&item["next_at"]),
-        cell(&item["last_at"]),
+        cell(&item["last_pushed_at"]),
     ]
 }
 
@@ -127,10 +130,10 @@ mod tests {
     fn a_schedule_is_shown_on_a_line() {
         let cron = json!({
             "name": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "next_at": "n",
-            "job": { "queue": "q", "type": "t" }
+            "last_pushed_at": "l", "job": { "queue": "q", "type": "t" }
         });
-        assert_eq!(row(&cron).join("|"), "nightly|0 3 * * *|UTC|q|t|n|-");
-        let every = json!({ "name": "n", "every": "5m", "job": { "queue": "q" } });
+        assert_eq!(row(&cron).join("|"), "nightly|0 3 * * *|UTC|q|t|n|l");
+        let every = json!({ "name": "n", "every_ms": 300_000, "job": { "queue": "q" } });
         assert_eq!(row(&every).join("|"), "n|every 5m|-|q|-|-|-");
     }
 }

@@ -5,7 +5,7 @@
 //! deadline, an answer has a size.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -328,7 +328,7 @@ async fn exchange<T>(
             }
             let name = ServerName::try_from(host.clone());
             let name = name.map_err(|error| not_reachable(target, error.to_string()))?;
-            let stream = tokio::time::timeout(CONNECT_WITHIN, connector().connect(name, stream));
+            let stream = tokio::time::timeout(CONNECT_WITHIN, CONNECTOR.connect(name, stream));
             converse(target, stream.await.map_err(late)?.map_err(failed)?, request, take).await
         }
     }
@@ -458,7 +458,8 @@ pub fn visit(
     })
 }
 
-fn connector() -> TlsConnector {
+/// Made once: the authorities are many.
+static CONNECTOR: LazyLock<TlsConnector> = LazyLock::new(|| {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -467,7 +468,7 @@ fn connector() -> TlsConnector {
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
-}
+});
 
 #[cfg(test)]
 mod tests {

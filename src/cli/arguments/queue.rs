@@ -28,6 +28,12 @@ fn states() -> PossibleValuesParser {
     PossibleValuesParser::new(State::ALL.map(State::as_str))
 }
 
+/// What runs is cancelled, and what is done is nobody's to remove.
+fn clearable() -> PossibleValuesParser {
+    let states = [State::Waiting, State::Delayed, State::Failed];
+    PossibleValuesParser::new(states.map(State::as_str))
+}
+
 /// `holdfast queue`
 pub(super) fn queue() -> Command {
     group("queue", "Push, look at, steer and search jobs")
@@ -96,7 +102,7 @@ fn clear() -> Command {
     Command::new("clear").about("Remove the jobs of a queue").args([
         queue_name(),
         many("state", "STATE", "Only those; can be given again; waiting ones without it")
-            .value_parser(states()),
+            .value_parser(clearable()),
         flag("yes", "Do it; asked for without it"),
         tenant(),
         json(),
@@ -141,15 +147,15 @@ fn which_group() -> ArgGroup {
     ArgGroup::new("which").args(["queue", "id", "fingerprint"]).required(true)
 }
 
-fn rate() -> Arg {
-    option("rate", "RATE", "How fast: 20/s, 100/m; at once without it")
-}
-
 fn retry() -> Command {
     Command::new("retry")
         .about("Have failed jobs run again")
         .args(which())
-        .args([rate(), tenant(), json()])
+        .args([
+            option("rate", "RATE", "How fast: 20/s, 100/m; at once without it"),
+            tenant(),
+            json(),
+        ])
         .group(which_group())
 }
 
@@ -157,7 +163,7 @@ fn discard() -> Command {
     Command::new("discard")
         .about("Remove failed jobs for good")
         .args(which())
-        .args([rate(), flag("yes", "Do it; asked for without it"), tenant(), json()])
+        .args([flag("yes", "Do it; asked for without it"), tenant(), json()])
         .group(which_group())
 }
 

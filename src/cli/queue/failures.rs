@@ -48,13 +48,17 @@ fn which(arguments: &ArgMatches) -> Json {
         ("ids", if ids.is_empty() { Json::Null } else { Json::from(ids) }),
         ("fingerprint", maybe(arguments, "fingerprint")),
         ("queue", maybe(arguments, "queue")),
-        ("rate", maybe(arguments, "rate")),
     ])
 }
 
 /// `holdfast queue retry`
 pub(super) fn retry(arguments: &ArgMatches) -> Result<(), Failure> {
-    change(arguments, "retry", ["retried", "run again"])
+    let mut which = which(arguments);
+    let rate = maybe(arguments, "rate");
+    if !rate.is_null() {
+        which["rate"] = rate;
+    }
+    change(arguments, ("retry", &which), ["retried", "run again"])
 }
 
 /// `holdfast queue discard`
@@ -66,12 +70,16 @@ pub(super) fn discard(arguments: &ArgMatches) -> Result<(), Failure> {
         (None, None) => ("these failed jobs".to_owned(), "yes".to_owned()),
     };
     confirm(arguments, &what, &word)?;
-    change(arguments, "discard", ["discarded", "discarded"])
+    change(arguments, ("discard", &which(arguments)), ["discarded", "discarded"])
 }
 
-fn change(arguments: &ArgMatches, verb: &str, [member, done]: [&str; 2]) -> Result<(), Failure> {
+fn change(
+    arguments: &ArgMatches,
+    (verb, which): (&str, &Json),
+    [member, done]: [&str; 2],
+) -> Result<(), Failure> {
     let path = format!("/v1/failures/{verb}");
-    let answer = Session::open(arguments)?.ask("POST", &path, Some(&which(arguments)))?;
+    let answer = Session::open(arguments)?.ask("POST", &path, Some(which))?;
     if arguments.get_flag("json") {
         print_json(&answer.body);
     } else {

@@ -95,7 +95,7 @@ pub(super) fn workers_table(items: &[Json]) -> String {
 
 fn worker_row(item: &Json) -> Vec<String> {
     let plain = |name: &str| cell(&item[name]);
-    let jobs = &item["leases"];
+    let jobs = &item["jobs"];
     let jobs = jobs.as_array().map_or_else(|| cell(jobs), |jobs| jobs.len().to_string());
     vec![
         plain("id"),
@@ -106,11 +106,7 @@ fn worker_row(item: &Json) -> Vec<String> {
         jobs,
         plain("jobs_done"),
         item["rss_bytes"].as_u64().map_or("-".to_owned(), bytes),
-        ["last_seen_at", "last_beat_at"]
-            .map(plain)
-            .into_iter()
-            .find(|at| at != "-")
-            .unwrap_or_default(),
+        plain("last_seen_at"),
     ]
 }
 
@@ -136,7 +132,7 @@ mod tests {
     fn a_worker_is_shown_on_a_line() {
         let row = worker_row(&json!({
             "id": "a-1", "state": "busy", "host": "a", "pid": 1, "queues": ["x", "y"],
-            "leases": ["l", "m"], "jobs_done": 7, "rss_bytes": 5 << 20, "last_beat_at": "t"
+            "jobs": ["j", "k"], "jobs_done": 7, "rss_bytes": 5 << 20, "last_seen_at": "t"
         }));
         assert_eq!(row.join("|"), "a-1|busy|a|1|x,y|2|7|5.0 MiB|t");
     }

@@ -164,8 +164,8 @@ mod tests {
             })
         };
         let worker = json!({
-            "id": "w-1", "state": "busy", "host": "a", "pid": 7, "queues": ["mail"], "leases": [],
-            "jobs_done": 3, "rss_bytes": 1 << 20, "last_beat_at": "t"
+            "id": "w-1", "state": "busy", "host": "a", "pid": 7, "queues": ["mail"], "jobs": [],
+            "jobs_done": 3, "rss_bytes": 1 << 20, "last_seen_at": "t"
         });
         let queues = vec![queue("idle", 0), queue("mail", 12)];
         Seen { at: "2026-11-20T12:00:00.000Z".to_owned(), queues, workers: vec![worker] }

@@ -78,7 +78,7 @@ fn sentence(reason: &Json, queue: &str) -> String {
         "finished" => {
             format!("it has ended{}{}", said("state", ": "), said("message", ": "))
         }
-        other => format!("{}{}", shown(other), said("detail", ": ")),
+        other => shown(other),
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
                 { "code": "queue_paused" },
                 { "code": "ahead", "jobs": 12 },
                 { "code": "no_worker" },
-                { "code": "eclipse", "detail": "of the sun\u{1b}" }
+                { "code": "eclipse\u{1b}" }
             ],
             "eta_ms": 90_000
         }));
@@ -104,7 +104,7 @@ mod tests {
 its queue is paused; to go on: holdfast queue resume mail
 others are served before it: 12
 no worker asks for jobs of its queue; to start one: holdfast work mail -- COMMAND
-eclipse: of the sun\\u{1b}
+eclipse\\u{1b}
 it should start in about 1.5m
 ";
         assert_eq!(text, expected);
