@@ -98,6 +98,16 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The history cannot be opened. It may be deleted: it is made anew.
+    #[error("{} cannot be opened: {why}; the history may be deleted, what failed and what waits is elsewhere: rm it{}", path.display(), if *hopeless { "" } else { "; look at the disk (dmesg, df -h) too" })]
+    History {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+        /// Whether a restart cannot help.
+        hopeless: bool,
+    },
     /// The administrator's token could not be made.
     #[error("the first start could not be finished: {0}")]
     Admin(#[from] AdminError),
@@ -147,6 +157,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Catalog { hopeless: false, .. }
+            | Error::History { hopeless: false, .. }
             | Error::File { .. }
             | Error::DataDir(data_dir::Error::Io { .. })
             | Error::Admin(_)
@@ -159,6 +170,7 @@ impl Error {
             | Error::Hire(_)
             | Error::Io { .. } => EXIT_FAILURE,
             Error::Catalog { hopeless: true, .. }
+            | Error::History { hopeless: true, .. }
             | Error::DataDir(_)
             | Error::Settings(_)
             | Error::Tls(_)
@@ -354,16 +366,20 @@ fn open_jobs(opening: &Opening<'_>, shares: Shares, memory_bytes: u64) -> Result
     jobs.map_err(|error| Error::File { path, why: with_causes(&error) })
 }
 
-/// Opens the history of jobs. One that cannot be opened may be deleted: it is made anew.
+/// Opens the history of jobs.
 fn open_history(
     data_dir: &DataDir,
     clock: &Arc<dyn Clock>,
     failed: &Arc<Notify>,
 ) -> Result<Past, Error> {
     let path = data_dir.file(HISTORY_FILE);
-    let error = |why: String| {
-        let hint = "the history may be deleted, what failed and what waits is elsewhere: rm it";
-        Error::File { path: path.clone(), why: format!("{why}; {hint}") }
+    let error = |start: StartError<catalog::Error>| match start {
+        StartError::Open(failure) => Error::History {
+            path: path.clone(),
+            hopeless: matches!(failure, catalog::Error::NewerSchema { .. }),
+            why: with_causes(&failure),
+        },
+        StartError::NoThread(source) => Error::Io { what: "start a thread of the history", source },
     };
     let on_failed = |failed: &Arc<Notify>| {
         let failed = Arc::clone(failed);
@@ -371,10 +387,10 @@ fn open_history(
     };
     let options = keeper::Options::new("history", on_failed(failed));
     let writer = Keeper::start(options, app::history::opener(&path), Arc::clone(clock));
-    let writer = writer.map_err(|start| error(with_causes(&start)))?;
+    let writer = writer.map_err(error)?;
     let options = keeper::Options::new("history-read", on_failed(failed));
     let reader = Keeper::start(options, app::history::reader_opener(&path), Arc::clone(clock));
-    let reader = reader.map_err(|start| error(with_causes(&start)))?;
+    let reader = reader.map_err(error)?;
     Ok(Past { writer, reader: Some(reader) })
 }
 
@@ -409,9 +425,11 @@ fn failed_store(app: &App) -> (&'static str, Option<String>) {
             return (figures.name, figures.last_failure);
         }
     }
-    let history = app.history().writer.figures();
-    let catalog = app.keeper().figures();
-    let failed = if history.state == writer::State::Failed { history } else { catalog };
+    let history = app.history();
+    let reader = history.reader.as_ref().map(Keeper::figures);
+    let histories = [history.writer.figures()].into_iter().chain(reader);
+    let failed = histories.into_iter().find(|figures| figures.state == writer::State::Failed);
+    let failed = failed.unwrap_or_else(|| app.keeper().figures());
     (failed.name, failed.last_failure)
 }
 

@@ -81,7 +81,7 @@ pub enum Error {
     CommitFailed(String),
     /// The file was written by a newer version of the server.
     #[error(
-        "the catalog has schema {found}, this version knows {known}: it was written by a newer \
+        "it has schema {found}, this version knows {known}: it was written by a newer \
          version of holdfast; install that one again"
     )]
     NewerSchema {

@@ -364,6 +364,8 @@ fn settings_are_checked_without_a_server() {
     {
         assert!(ran.err.contains(told), "{told}: {}", ran.err);
     }
+    let ran = run(&["check", "--config", &file]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{ran:?}");
     let ran = run(&["--config", &file, "config", "check", "--json"]);
     assert_eq!(ran.code, 3);
     assert_eq!(parsed(&ran.out)["ok"], false);
@@ -462,6 +464,26 @@ fn a_data_directory_that_is_not_ours_to_serve_is_78() {
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
     let exposed = not_served(folder.path(), &[]);
     assert!(exposed.contains("chmod 700"), "{exposed}");
+}
+
+#[test]
+fn a_history_of_a_newer_version_is_78_and_names_the_ways_out() {
+    let mut server = Server::start();
+    server.stop();
+    let path = server.data_dir().join("history.sqlite");
+    // Its log has pages that would stand for those of the file.
+    for log in ["history.sqlite-wal", "history.sqlite-shm"] {
+        drop(fs::remove_file(server.data_dir().join(log)));
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    // Where the file format of SQLite has what the application says of its schema.
+    bytes[60..64].copy_from_slice(&77_u32.to_be_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let said = not_served(server.folder(), &[]);
+    for told in ["history.sqlite", "schema 77", "newer version of holdfast", "rm it"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes, "it is left alone");
 }
 
 #[test]
