@@ -184,16 +184,13 @@ impl Loader<'_> {
     fn queues(&mut self) -> Result<(), Error> {
         let (mut found, mut bad) = (Vec::new(), 0);
         each(self.engine, Table::Queues, &mut |_, key, value| {
-            let (tenant, name) = rows::read_tenant_key(Table::Queues, key)?;
-            match rows::read_plain::<QueueRow>(Table::Queues, value) {
-                Ok(row) => {
-                    found.push((
-                        tenant,
-                        String::from_utf8_lossy(name).into_owned(),
-                        row.settings(),
-                    ));
+            let at = rows::read_tenant_key(Table::Queues, key);
+            match (at, rows::read_plain::<QueueRow>(Table::Queues, value)) {
+                (Ok((tenant, name)), Ok(row)) => {
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    found.push((tenant, name, row.settings()));
                 }
-                Err(_) => bad += 1,
+                (Err(_), _) | (_, Err(_)) => bad += 1,
             }
             Ok(())
         })?;
@@ -267,10 +264,11 @@ impl Loader<'_> {
     fn leases(&mut self) -> Result<(), Error> {
         let (mut found, mut bad) = (Vec::<(Key, LeaseRow)>::new(), 0);
         each(self.engine, Table::Leases, &mut |_, key, value| {
-            let (tenant, id, _) = rows::read_job_key(Table::Leases, key)?;
-            match value.get(2..).map(|bytes| rows::read_plain(Table::Leases, bytes)) {
-                Some(Ok(row)) => found.push(((tenant, id), row)),
-                Some(Err(_)) | None => bad += 1,
+            let at = rows::read_job_key(Table::Leases, key);
+            let row = value.get(2..).map(|bytes| rows::read_plain(Table::Leases, bytes));
+            match (at, row) {
+                (Ok((tenant, id, _)), Some(Ok(row))) => found.push(((tenant, id), row)),
+                (Err(_), _) | (_, Some(Err(_)) | None) => bad += 1,
             }
             Ok(())
         })?;
@@ -341,15 +339,16 @@ impl Loader<'_> {
     }
 
     fn days(&mut self) -> Result<(), Error> {
-        let mut days = Vec::new();
+        let (mut days, mut bad) = (Vec::new(), 0);
         each(self.engine, Table::Meta, &mut |_, key, value| {
-            let raw = key.strip_prefix(b"queue.day.").and_then(|raw| raw.try_into().ok());
-            if let Some(raw) = raw {
-                let row = rows::read_plain::<rows::DayRow>(Table::Meta, value)?;
-                days.push((TenantId::from_raw(u64::from_be_bytes(raw)), row));
+            let Some(raw) = key.strip_prefix(b"queue.day.") else { return Ok(()) };
+            match (raw.try_into(), rows::read_plain::<rows::DayRow>(Table::Meta, value)) {
+                (Ok(raw), Ok(row)) => days.push((TenantId::from_raw(u64::from_be_bytes(raw)), row)),
+                (Err(_), _) | (_, Err(_)) => bad += 1,
             }
             Ok(())
         })?;
+        self.loaded.damaged += bad;
         for (tenant, row) in days {
             self.memory.tenant_mut(tenant).today = (row.day, row.jobs);
         }

@@ -70,7 +70,8 @@ pub fn tell_anew(op: &mut Op<'_>) {
 pub(super) fn first_due(view: &(impl Read + ?Sized)) -> Result<Option<u64>, Error> {
     let mut first = None;
     view.scan(Table::Due, &KeyRange::all(), Order::Forward, &mut |key, _| {
-        first = key.first_chunk::<8>().map(|at| u64::from_be_bytes(*at));
+        // As in `due`: one that is too short to say it is due now, so that it is put away.
+        first = Some(key.first_chunk::<8>().map_or(0, |at| u64::from_be_bytes(*at)));
         Flow::Stop
     })?;
     Ok(first)

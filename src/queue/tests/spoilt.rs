@@ -210,6 +210,28 @@ fn a_damaged_row_of_the_outbox_does_not_stop_the_way_to_the_history() {
     world.assert_sound("removed");
 }
 
+#[test]
+fn rows_that_nobody_can_read_do_not_stop_the_opening() {
+    let engine = engine();
+    let mut world = World::new(&engine, 44);
+    let later = Spec { when: When::After(seconds(60)), ..spec() };
+    let id = push(&mut world, TENANT, &[later])[0];
+    let put = |table, key: &[u8], value: &[u8]| crate::testing::put_one(&engine, table, key, value);
+    // Too short for a moment, and of no kind that there is.
+    put(Table::Due, b"\0", b"");
+    put(Table::Due, &[0, 0, 0, 0, 0, 0, 0, 1, 9], b"");
+    put(Table::Queues, b"short", b"");
+    put(Table::Queues, &rows::tenant_key(TENANT, b"other"), b"no row");
+    put(Table::Leases, b"short", b"");
+    damage(&engine, Table::Leases, JobId::from_raw(1));
+    put(Table::Meta, b"queue.day.short", b"");
+    put(Table::Meta, b"queue.day.\x01\x02\x03\x04\x05\x06\x07\x08", b"no row");
+    assert_eq!(world.restart(seconds(1)).damaged, 8);
+    world.pass(seconds(60));
+    while world.run(tick::due) {}
+    assert_eq!(state(&world, id), Some(State::Waiting));
+}
+
 fn schedule(job: Spec, overlap: Overlap) -> Wanted {
     Wanted {
         cron: None,
