@@ -8,6 +8,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::problem::{KINDS, MEDIA_TYPE};
 use super::routes::{Access, Body, Route};
+use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 
 /// The schemas of all types that were met, by name.
 pub type Schemas = BTreeMap<String, Value>;
@@ -235,7 +236,18 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": { "type": parameter.schema },
         })
     });
-    in_path.chain(in_query).collect()
+    // Whoever may refuse a key reads one.
+    let reads_key = route.doc.codes.contains(&"invalid_idempotency_key");
+    let in_head = reads_key.then(|| {
+        value!({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": false,
+            "description": "with the same key and body, what was pushed once is told again",
+            "schema": { "type": "string", "maxLength": IDEMPOTENCY_KEY_BYTES_MAX },
+        })
+    });
+    in_path.chain(in_query).chain(in_head).collect()
 }
 
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
