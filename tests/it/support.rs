@@ -618,6 +618,19 @@ impl Answer {
         first.map(|(_, value)| value.as_str())
     }
 
+    /// How long the server took for it, waiting included.
+    pub(crate) fn response_ms(&self) -> f64 {
+        let time = self.header("x-response-time").unwrap();
+        time.strip_suffix("ms").unwrap().parse().unwrap()
+    }
+
+    /// It was answered clearly before a wait of 50 s was over: somebody woke it.
+    #[track_caller]
+    pub(crate) fn woken(self) -> Answer {
+        assert!(self.response_ms() < 20_000.0, "nobody woke it: {self:?}");
+        self
+    }
+
     /// Whether the connection ends with it.
     pub(crate) fn closes(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))

@@ -13,8 +13,11 @@ use crate::cache::entry::{Asked, Key, LeaseToken, Tag};
 use crate::cache::kept::What;
 use crate::testing::app::World;
 
+/// Shorter than any wait here: whoever is not woken is not answered by the end of its wait.
 fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap().block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+    let within = Duration::from_secs(20);
+    runtime.block_on(async { tokio::time::timeout(within, work).await }).expect("somebody wakes it")
 }
 
 fn tenant(app: &App) -> Arc<TenantEntry> {

@@ -20,9 +20,11 @@ use crate::queue::workers::{Beat, WorkerId};
 use crate::testing::app::World;
 use crate::testing::processes::FakeProcesses;
 
+/// Shorter than any wait here: whoever is not woken is not answered by the end of its wait.
 fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(work)
+    let within = Duration::from_secs(20);
+    runtime.block_on(async { tokio::time::timeout(within, work).await }).expect("somebody wakes it")
 }
 
 trait Accept {

@@ -43,11 +43,6 @@ fn leases_of(space: &Space<'_>) -> u64 {
     line.map_or(0, |count| count.parse().unwrap())
 }
 
-fn response_ms(answer: &crate::support::Answer) -> f64 {
-    let time = answer.header("x-response-time").unwrap();
-    time.strip_suffix("ms").unwrap().parse().unwrap()
-}
-
 #[test]
 fn who_waits_gets_what_is_put() {
     let server = Server::start();
@@ -60,7 +55,7 @@ fn who_waits_gets_what_is_put() {
         let put = space.request("PUT", "key", &format!("lease={lease}&ttl=1h"));
         client.send(&put.header("Content-Type", "text/plain").body(b"computed"));
         for connection in &mut waiting {
-            let answer = connection.receive();
+            let answer = connection.receive().woken();
             assert_value(&answer, "computed");
             assert_eq!(answer.header("content-type"), Some("text/plain"));
             assert!(answer.header("etag").is_some() && answer.header("holdfast-ttl-ms").is_some());
@@ -83,7 +78,7 @@ fn any_write_of_the_key_serves_those_who_wait() {
             let mut waiting = wait_on(&space, "key", "lease=30s&wait=50s");
             until_in_flight(client, 1);
             write();
-            assert_value(&waiting.receive(), value);
+            assert_value(&waiting.receive().woken(), value);
             assert_eq!(space.delete("key").status, 204);
         };
         gets("put", &|| assert_eq!(space.put("key", "", "put").status, 201));
@@ -112,7 +107,7 @@ fn a_wait_ends_without_the_value() {
             assert!((1..=30_000).contains(&ms), "{ms}");
             assert!((1..=30).contains(&number(&answer, "retry-after")));
             if wait == "150ms" {
-                assert!(150.0 <= response_ms(&answer), "{}", response_ms(&answer));
+                assert!(150.0 <= answer.response_ms(), "{}", answer.response_ms());
             }
         }
         assert_eq!(space.put("key", &format!("lease={lease}"), "v").status, 201);
@@ -134,7 +129,7 @@ fn when_a_lease_ends_or_is_taken_away_one_of_those_who_wait_gets_the_next() {
             take_away(&space);
             wait_until("one of them has it", || leases_of(&space) == 2);
             space.put("key", "", "v");
-            let answers: Vec<_> = waiting.iter_mut().map(Connection::receive).collect();
+            let answers: Vec<_> = waiting.iter_mut().map(|its| its.receive().woken()).collect();
             let leases: Vec<_> =
                 answers.iter().filter_map(|answer| answer.header("holdfast-lease")).collect();
             assert_eq!(leases.len(), 1, "{answers:?}");
@@ -192,7 +187,7 @@ fn who_waits_holds_up_nobody() {
         assert_miss(&space.get("key"));
         space.put("key", &format!("lease={lease}"), "v");
         for connection in &mut waiting {
-            assert_value(&connection.receive(), "v");
+            assert_value(&connection.receive().woken(), "v");
         }
     });
 }
@@ -206,7 +201,7 @@ fn waiting_is_in_the_response_time_and_not_in_the_slow_log() {
         // Longer than what is slow; there is no other way to see that it is not noted.
         let answer = space.ask("key", "lease=30s&wait=600ms");
         assert_miss(&answer);
-        assert!(600.0 <= response_ms(&answer), "{}", response_ms(&answer));
+        assert!(600.0 <= answer.response_ms(), "{}", answer.response_ms());
         let slow = client.get("/v1/slow?kind=request").expect(200);
         let items = slow["items"].as_array().unwrap();
         let noted = items.iter().find(|item| text(&item["name"]).contains("/keys/"));
@@ -230,7 +225,7 @@ fn at_the_end_of_the_server_those_who_wait_are_answered_at_once() {
         // After ten seconds it would wait no longer, and they would get nothing.
         server.signal(Signal::TERM);
         for connection in &mut waiting {
-            let answer = connection.receive();
+            let answer = connection.receive().woken();
             let problem = answer.expect_problem(404, "cache_miss");
             assert!(answer.closes(), "{answer:?}");
             assert_eq!(answer.header("holdfast-lease"), None);
