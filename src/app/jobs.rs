@@ -155,7 +155,7 @@ impl State {
             match event {
                 Event::Ready(tenant, queue, jobs) => self.call(tenant, &queue, jobs),
                 Event::Finished(tenant, id) => self.tell_watchers((tenant, id)),
-                Event::Due(_) => self.wake_clock(),
+                Event::Due => self.wake_clock(),
                 Event::Ends(at) => {
                     if at.ns() < self.next_look_ns.load(Relaxed) {
                         self.wake_clock();

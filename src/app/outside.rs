@@ -55,9 +55,6 @@ pub trait Processes: Send + Sync {
         ended: Box<dyn FnOnce(Death) + Send>,
     ) -> Result<Watched, WatchError>;
 
-    /// How many are watched; each costs a descriptor.
-    fn watched(&self) -> usize;
-
     /// The name of this machine, to compare with what a worker says.
     fn host_name(&self) -> &str;
 

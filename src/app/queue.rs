@@ -409,9 +409,11 @@ impl App {
     /// Why a job does not run.
     pub async fn queue_why(&self, tenant: &TenantEntry, id: JobId) -> Result<Why, Error> {
         let now = self.jobs.now();
-        let why = self.jobs.read(|view| {
-            view::why(view, &mut self.jobs.state.memory.lock(), now, (tenant.id, id))
-        })?;
+        let facts = |queue: &QueueName, job_type: &str| {
+            self.jobs
+                .with_memory(|memory| view::Facts::of(memory, now, (tenant.id, queue), job_type))
+        };
+        let why = self.jobs.read(|view| view::why(view, facts, now, (tenant.id, id)))?;
         if let Some(why) = why {
             return Ok(why);
         }
@@ -469,15 +471,6 @@ impl App {
         Ok(views)
     }
 
-    fn look_at_oldest(&self, tenant: TenantId, view: &mut QueueView) -> Result<(), Error> {
-        if 0 < view.waiting {
-            let name = view.name.as_str();
-            view.oldest_waiting =
-                self.jobs.read(|file| view::oldest_waiting(file, tenant, name))?;
-        }
-        Ok(())
-    }
-
     /// The queues of a tenant by name, behind this one.
     pub fn queue_views(
         &self,
@@ -508,11 +501,14 @@ impl App {
             };
             last.into_iter().filter_map(view).collect::<Vec<_>>()
         });
-        for (tenant, view) in &mut views {
-            // What cannot be read now is not told.
-            let oldest = self.look_at_oldest(*tenant, view);
-            drop(oldest.inspect_err(|error| tracing::debug!(%error, "a figure is missing")));
-        }
+        let read = self.jobs.read(|file| {
+            for (tenant, view) in views.iter_mut().filter(|(_, view)| 0 < view.waiting) {
+                view.oldest_waiting = view::oldest_waiting(file, *tenant, view.name.as_str())?;
+            }
+            Ok(())
+        });
+        // What cannot be read now is not told.
+        drop(read.inspect_err(|error| tracing::debug!(%error, "figures are missing")));
         views
     }
 

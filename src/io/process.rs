@@ -76,6 +76,14 @@ impl SystemProcesses {
     }
 }
 
+#[cfg(test)]
+impl SystemProcesses {
+    /// How many are watched; each costs a descriptor.
+    fn watched(&self) -> usize {
+        self.desk.table.lock().descriptors
+    }
+}
+
 impl Drop for SystemProcesses {
     fn drop(&mut self) {
         self.desk.table.lock().ending = true;
@@ -105,10 +113,6 @@ impl Processes for SystemProcesses {
         let number = self.desk.enter(Watch { pid, descriptor, ended })?;
         let guard = Guard { desk: Arc::clone(&self.desk), number };
         Ok(Watched::new(pid, started, Box::new(guard)))
-    }
-
-    fn watched(&self) -> usize {
-        self.desk.table.lock().descriptors
     }
 
     fn host_name(&self) -> &str {

@@ -99,12 +99,6 @@ impl Budget {
         self.throttle.is_some()
     }
 
-    /// Whether a new one would do the same, so that this one need not be kept.
-    pub fn is_blank(&self, now: Mono) -> bool {
-        let forgotten = self.newest + SLOTS as u64 <= now.ns() / SLOT_NS;
-        !self.is_throttled() && (forgotten || self.slots.iter().all(|slot| slot.ended == 0))
-    }
-
     fn count(&mut self, now: Mono, failed: bool) {
         self.turn(now);
         // A reading of the clock that comes late counts as of the newest one.
@@ -177,9 +171,6 @@ mod tests {
         assert!(!after(&failures).is_throttled());
         failures[19].0 = 10_000_000;
         assert!(!after(&failures).is_throttled());
-        assert!(!after(&failures).is_blank(at(10_054_999)));
-        assert!(after(&failures).is_blank(at(10_060_000)));
-        assert!(Budget::new().is_blank(at(0)));
     }
 
     #[test]
@@ -192,7 +183,6 @@ mod tests {
         assert_eq!(budget.admits(at(1007)), Admission::NotBefore(at(1008)));
         assert_eq!(budget.admits(at(1008)), Admission::Probe);
         assert_eq!(budget.admits(at(90_000)), Admission::Probe, "also after a silence");
-        assert!(!budget.is_blank(at(9_000_000)), "it is not forgotten while it is throttled");
     }
 
     #[test]

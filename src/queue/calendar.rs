@@ -227,8 +227,6 @@ pub enum Plan {
 /// What came due in a stretch of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// How many moments there were; one more than was asked for stands for any number above.
-    pub count_at_least: usize,
     /// The first of all of them.
     pub first: Option<Timestamp>,
     /// The last one.
@@ -260,7 +258,8 @@ impl Plan {
         let max = max.min(SCHEDULE_CATCH_UP_MAX);
         let mut newest_first = Vec::new();
         let mut until = Some(now);
-        while newest_first.len() <= max
+        // The last one is told also when none is wanted.
+        while newest_first.len() < max.max(1)
             && let Some(moment) = until.and_then(|until| self.last_until(until))
             && last < moment
         {
@@ -270,11 +269,10 @@ impl Plan {
         if newest_first.is_empty() {
             return Due::default();
         }
-        let count_at_least = newest_first.len();
         let newest = newest_first.first().copied();
         newest_first.truncate(max);
         newest_first.reverse();
-        Due { count_at_least, first: self.next_after(last), last: newest, moments: newest_first }
+        Due { first: self.next_after(last), last: newest, moments: newest_first }
     }
 }
 

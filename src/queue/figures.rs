@@ -211,11 +211,6 @@ impl Figures {
         told
     }
 
-    /// Counts since the start.
-    pub const fn totals(&self) -> &Totals {
-        &self.totals
-    }
-
     fn recent(&mut self, now: Mono) -> &mut Recent {
         self.forget(now);
         let recent = self.recent.get_or_insert_default();

@@ -53,12 +53,6 @@ impl<W> Line<W> {
         self.waiters.is_empty()
     }
 
-    /// How many wait at a queue.
-    pub fn waiting_at(&self, tenant: TenantId, queue: &QueueName) -> usize {
-        let its = self.by_queue.get(&tenant).and_then(|queues| queues.get(queue));
-        its.map_or(0, BTreeSet::len)
-    }
-
     /// Stands in the line of these queues; where it stood before, if it did.
     pub fn enter(
         &mut self,
@@ -125,7 +119,6 @@ mod tests {
         line.enter(TENANT, &queues(&["b"]), None, "first").unwrap();
         line.enter(TENANT, &queues(&["a", "b"]), None, "second").unwrap();
         line.enter(TENANT, &queues(&["a"]), None, "third").unwrap();
-        assert_eq!(line.waiting_at(TENANT, a), 2);
         assert_eq!(line.call(TENANT, a), Some("second"));
         assert_eq!(line.call(TENANT, b), Some("first"));
         assert_eq!(line.call(TENANT, b), None);

@@ -70,7 +70,7 @@ pub(super) fn each(engine: &dyn Engine, table: Table, visit: &mut Look<'_>) -> R
     }
 }
 
-/// How many rows a table has, without a copy of any of them.
+/// Shows every row of a table, without a copy of any of them.
 pub(super) fn count(
     engine: &dyn Engine,
     table: Table,

@@ -503,8 +503,8 @@ pub enum Event {
     Ready(TenantId, QueueName, u64),
     /// A job is over.
     Finished(TenantId, JobId),
-    /// Something is due at this moment of the calendar.
-    Due(u64),
+    /// Something is due before all that was.
+    Due,
     /// An attempt ends at this moment unless it is heard of.
     Ends(Mono),
     /// Something lies in the outbox.
@@ -618,7 +618,7 @@ impl Op<'_> {
         if self.memory.first_due_ms.is_none_or(|first| at_ms < first) {
             // An operation that is undone leaves a moment at which nothing is found: no harm.
             self.memory.first_due_ms = Some(at_ms);
-            self.event(Event::Due(at_ms));
+            self.event(Event::Due);
         }
     }
 

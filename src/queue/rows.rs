@@ -690,7 +690,7 @@ pub(super) fn unique_key(tenant: TenantId, queue: &str, key: &str) -> Vec<u8> {
     KeyWriter::new().u64(tenant.raw()).name(queue).tail(key.as_bytes())
 }
 
-/// The key of a tenant's row with this tail: a call, a queue, a schedule.
+/// The key of a tenant's row with this tail: a queue, a call. Without one, what all its rows of a table begin with.
 pub(super) fn tenant_key(tenant: TenantId, tail: &[u8]) -> Vec<u8> {
     KeyWriter::new().u64(tenant.raw()).tail(tail)
 }

@@ -11,7 +11,7 @@ use super::rows::{self, CourseRow, Due, ErrorRow, JobRow, Lane, LeaseRow, ReadyK
 use crate::base::id::{JobId, TenantId};
 use crate::base::limits::{LEASE_BYTES_MAX, READ_ROWS_MAX};
 use crate::base::name::QueueName;
-use crate::base::time::{Now, Timestamp};
+use crate::base::time::{Mono, Now, Timestamp};
 use crate::store::{Flow, KeyRange, Order, Read, Table};
 
 /// What went wrong last.
@@ -384,7 +384,7 @@ pub enum Reason {
     Delayed {
         /// When it comes.
         until: Timestamp,
-        /// Whether it is because of an error.
+        /// Its errors so far; with none it was pushed for that moment or put off.
         errors: u32,
     },
     /// Nothing is leased from its queue.
@@ -451,8 +451,54 @@ const ASKED_LATELY: Duration = Duration::from_secs(90);
 /// Jobs ahead that are counted.
 const AHEAD_MAX: u64 = 5000;
 
-/// Why a job of the store does not run.
-pub fn why(view: &dyn Read, memory: &mut Memory, now: Now, key: Key) -> Result<Option<Why>, Error> {
+/// What memory knows of a queue that may be in the way of its jobs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    paused: bool,
+    concurrency: Option<u32>,
+    running: u64,
+    /// The rate that lets nothing through before the moment.
+    rate: Option<(String, Mono)>,
+    throttled: bool,
+    asked_at: Option<Mono>,
+    done_per_minute: f64,
+}
+
+impl Facts {
+    /// Those of jobs of this type; nothing of a queue that is not known.
+    pub fn of(
+        memory: &mut Memory,
+        now: Now,
+        (tenant, queue): (TenantId, &QueueName),
+        job_type: &str,
+    ) -> Option<Facts> {
+        let qid = memory.qid(tenant, queue)?;
+        let done_per_minute = memory.told(qid, now.mono).0.done_per_minute;
+        let queue = memory.queue(qid);
+        let (settings, bucket) = (&queue.settings, queue.bucket.as_ref());
+        let rate = settings.rate.zip(bucket.map(|bucket| bucket.next_at(now.mono)));
+        Some(Facts {
+            paused: settings.paused,
+            concurrency: settings.concurrency,
+            running: queue.running,
+            rate: rate
+                .filter(|(_, next)| now.mono < *next)
+                .map(|(rate, next)| (rate.to_string(), next)),
+            throttled: queue.budget(job_type).is_some_and(super::budget::Budget::is_throttled),
+            asked_at: queue.asked_at,
+            done_per_minute,
+        })
+    }
+}
+
+/// Why a job of the store does not run. `facts` is asked once at most, for the job's queue and type, so that
+/// nobody has to wait for memory while the file is read.
+pub fn why(
+    view: &dyn Read,
+    facts: impl FnOnce(&QueueName, &str) -> Option<Facts>,
+    now: Now,
+    key: Key,
+) -> Result<Option<Why>, Error> {
     let Some(job) = job(view, key.0, key.1)? else {
         return Ok(None);
     };
@@ -476,56 +522,43 @@ pub fn why(view: &dyn Read, memory: &mut Memory, now: Now, key: Key) -> Result<O
         why.reasons.push(Reason::Delayed { until: job.run_at, errors: job.errors });
         why.eta = Some(job.run_at.since(now.wall));
     }
-    in_queue(view, memory, now, (key, &job), &mut why)?;
+    let name = QueueName::parse(&job.queue).ok();
+    if let Some(facts) = name.and_then(|name| facts(&name, &job.job_type)) {
+        in_queue(&facts, now, ahead(view, key, &job)?, &mut why);
+    }
     why.runnable = why.reasons.is_empty();
     Ok(Some(why))
 }
 
-fn in_queue(
-    view: &dyn Read,
-    memory: &mut Memory,
-    now: Now,
-    (key, job): (Key, &Job),
-    why: &mut Why,
-) -> Result<(), Error> {
-    let name = QueueName::parse(&job.queue).ok();
-    let Some(qid) = name.and_then(|name| memory.qid(key.0, &name)) else {
-        return Ok(());
-    };
-    let done = memory.told(qid, now.mono).0.done_per_minute;
-    let queue = memory.queue(qid);
-    if queue.settings.paused {
+fn in_queue(facts: &Facts, now: Now, (ahead, more): (u64, bool), why: &mut Why) {
+    if facts.paused {
         why.reasons.push(Reason::QueuePaused);
         why.eta = None;
     }
-    if let Some(limit) = queue.settings.concurrency
-        && u64::from(limit) <= queue.running
+    if let Some(limit) = facts.concurrency
+        && u64::from(limit) <= facts.running
     {
-        why.reasons.push(Reason::Concurrency { running: queue.running, limit });
+        why.reasons.push(Reason::Concurrency { running: facts.running, limit });
         // Nobody knows when one of those that run ends.
         why.eta = None;
     }
-    if let (Some(rate), Some(bucket)) = (queue.settings.rate, &queue.bucket) {
-        let next = bucket.next_at(now.mono);
-        if now.mono < next {
-            why.reasons.push(Reason::RateLimited { rate: rate.to_string() });
-            why.eta = why.eta.map(|eta| eta.max(next.since(now.mono)));
-        }
+    if let Some((rate, next)) = &facts.rate {
+        why.reasons.push(Reason::RateLimited { rate: rate.clone() });
+        why.eta = why.eta.map(|eta| eta.max(next.since(now.mono)));
     }
-    if queue.budget(&job.job_type).is_some_and(super::budget::Budget::is_throttled) {
+    if facts.throttled {
         why.reasons.push(Reason::RetryThrottled);
         why.eta = None;
     }
-    let (ahead, more) = ahead(view, key, job)?;
     if 0 < ahead {
         why.reasons.push(Reason::Ahead { jobs: ahead, more });
     }
-    let asked = queue.asked_at.map(|at| now.mono.since(at));
-    if asked.is_none_or(|ago| ASKED_LATELY < ago) && queue.running == 0 {
+    let asked = facts.asked_at.map(|at| now.mono.since(at));
+    if asked.is_none_or(|ago| ASKED_LATELY < ago) && facts.running == 0 {
         why.reasons.push(Reason::NoWorker { last_asked: asked });
         why.eta = None;
     }
-    why.eta = why.eta.and_then(|wait| match (ahead, done) {
+    why.eta = why.eta.and_then(|wait| match (ahead, facts.done_per_minute) {
         (0, _) => Some(wait),
         (_, done) if done <= 0.0 || more => None,
         (ahead, done) => {
@@ -533,7 +566,6 @@ fn in_queue(
             Some(wait + Duration::from_secs_f64(f64::from(ahead) / done * 60.0))
         }
     });
-    Ok(())
 }
 
 /// How many jobs of its queue come before a job.

@@ -1,7 +1,7 @@
 //! Who works on jobs: what each worker said last, when it was last heard of, and what it is told.
 //!
 //! ```text
-//!                    beat, lease, end of an attempt
+//!                    beat, lease
 //!   (unknown) ------------------> alive --60 s of silence--> stale --15 min of silence--> (forgotten)
 //!                                 ^  |                         |                               ^
 //!                                 |  '-- goodbye, death --> gone --15 min-----------------------'
@@ -342,11 +342,6 @@ impl Known {
         is_stale(self.place, now)
     }
 
-    /// Whether it is there and serves `queue`.
-    fn serves(&self, queue: &QueueName, now: Now) -> bool {
-        self.place.alive && !self.is_stale(now) && self.said.queues.contains(queue)
-    }
-
     fn standing(&self, now: Now) -> Standing {
         match (self.place.alive, self.is_stale(now)) {
             (false, _) => Standing::Gone,
@@ -522,13 +517,7 @@ impl Workers {
         page.map(|(id, known)| known.as_told(id, now)).collect()
     }
 
-    /// How many workers serve a queue and are neither stale nor gone.
-    pub fn count(&self, tenant: TenantId, queue: &QueueName, now: Now) -> usize {
-        let known = self.known.get(&tenant).into_iter().flat_map(BTreeMap::values);
-        known.filter(|known| known.serves(queue, now)).count()
-    }
-
-    /// The same for all queues of a tenant that anybody serves, with one look at each worker.
+    /// How many workers serve each queue of a tenant and are neither stale nor gone, with one look at each.
     pub fn counts(&self, tenant: TenantId, now: Now) -> HashMap<&QueueName, usize> {
         let mut counts = HashMap::new();
         let known = self.known.get(&tenant).into_iter().flat_map(BTreeMap::values);

@@ -88,6 +88,13 @@ fn tell(watches: Vec<Watch>) {
     }
 }
 
+impl FakeProcesses {
+    /// How many are watched that were there.
+    pub fn watched(&self) -> usize {
+        self.machine.lock().watches.values().filter(|watch| watch.was_there).count()
+    }
+}
+
 impl Processes for FakeProcesses {
     fn watch(
         &self,
@@ -109,10 +116,6 @@ impl Processes for FakeProcesses {
         machine.watches.insert(number, Watch { pid, was_there, ended });
         let guard = Guard { machine: Arc::clone(&self.machine), number };
         Ok(Watched::new(pid, if was_there { begun } else { started }, Box::new(guard)))
-    }
-
-    fn watched(&self) -> usize {
-        self.machine.lock().watches.values().filter(|watch| watch.was_there).count()
     }
 
     fn host_name(&self) -> &str {

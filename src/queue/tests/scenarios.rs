@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{TENANT, World, queue, seconds};
 use crate::base::id::JobId;
-use crate::base::name::ScheduleName;
+use crate::base::name::{QueueName, ScheduleName};
 use crate::base::quota::Allowance;
 use crate::base::time::Timestamp;
 use crate::queue::calendar::Zone;
@@ -860,7 +860,11 @@ fn why_tells_what_is_in_the_way() {
     let mut why = None;
     engine
         .read(&mut |view| {
-            why = view::why(view, &mut world.memory, world.now, (TENANT, id)).unwrap();
+            let (memory, now) = (&mut world.memory, world.now);
+            let facts = |queue: &QueueName, job_type: &str| {
+                view::Facts::of(memory, now, (TENANT, queue), job_type)
+            };
+            why = view::why(view, facts, now, (TENANT, id)).unwrap();
             Ok(())
         })
         .unwrap();
