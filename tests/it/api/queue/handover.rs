@@ -39,7 +39,7 @@ fn a_call_goes_on_to_the_next_when_who_was_called_goes_away() {
             push.send(&client.request("POST", "/v1/jobs").json(&job).bytes());
             drop(gone);
             push.receive().expect(201);
-            let answer = stays.receive().expect(200);
+            let answer = stays.receive().woken().expect(200);
             assert_eq!(answer["jobs"][0]["attempt"], 1, "{answer}");
             queue.end(&answer["jobs"][0], "done", &json!({})).expect(200);
         }

@@ -95,7 +95,7 @@ fn a_schedule_pushes() {
         let job = json!({ "queue": queue.name, "payload": { "tick": 1 } });
         client.put(&path, &json!({ "every": "1s", "job": job })).expect(201);
         let wish = queue.wish(&json!({ "wait": "50s" }));
-        let leased = client.send(&wish).expect(200)["jobs"][0].clone();
+        let leased = client.send(&wish).woken().expect(200)["jobs"][0].clone();
         assert_eq!(leased["payload"], json!({ "tick": 1 }));
         let schedule = client.get(&path).expect(200);
         assert_eq!(schedule["last_job"], leased["id"], "{schedule}");
