@@ -5,14 +5,14 @@
 //! A small shop installs Holdfast instead of Redis, a queue runner, Prometheus with Grafana, and an
 //! uptime monitor. Everything it promises rests on one sentence: **what was answered "stored" is there
 //! after `kill -9` and after a power cut.** This version has the storage that makes the sentence true, the
-//! edge (HTTP, tokens, tenants, settings, the command line), the cache with its locks, and the queues.
+//! edge (HTTP, tokens, tenants, settings, the command line), the cache with its locks, the queues, and the time series.
 //!
 //! ```text
 //!  row 8   cli                       commands; a client of our own API            (main.rs calls it, nothing else)
 //!  row 7   boot                      the real clock, the data directory, sockets; wires everything
 //!  row 6   http  io  config          edges: bytes <-> calls, the outside world, settings
 //!  row 5   app                       one door: who may do what, for which tenant
-//!  row 4   cache  queue              services                        (series and others: to come)
+//!  row 4   cache  queue  series      services                        (monitors and others: to come)
 //!  row 3   exec                      the writer, the keeper, the CPU pool, background workers
 //!  row 2   store  catalog            ordered bytes that survive; relations        (trend: to come)
 //!  row 1   base                      time, ids, names, scopes, tokens, limits, codec, keys, chance
@@ -32,6 +32,9 @@
 //!   ([`cache::locks`]).
 //! - [`queue`]: the operations on jobs ([`queue::push`], [`queue::lease`], [`queue::finish`]), what is known of them
 //!   without looking ([`queue::memory`]), and the proof that a file is as it should be ([`queue::check`]).
+//! - [`series`]: samples in memory ([`series::open`], [`series::memory`]) and in the log ([`series::wal`]), blocks
+//!   ([`series::seal`], [`series::block`]), points ([`series::roll`], [`series::point`]), queries ([`series::query`]),
+//!   and the proof that a file is as it should be ([`series::check`]).
 //! - [`app`]: tokens, tenants, the slow log, [`app::cache`] and [`app::kept`], [`app::queue`] and [`app::jobs`]; [`app::directory`] is what every request looks at.
 //! - [`http`]: [`http::routes`] is the one table; [`http::service`] is what happens to a request,
 //!   [`http::connection`] who may stay connected.
@@ -70,6 +73,14 @@
 //! not arrive, that is undone. Whoever finds nothing stands in a line, and each push calls one. When the job is
 //! over it leaves the store for the outbox, in the commit that ends it, and goes from there to the history.
 //!
+//! # How a sample travels
+//!
+//! A line of text is found by its name in one look and put into the open bucket of its hour, in memory; the caller is
+//! answered. Every ten seconds what has come goes to series.wal in one frame, synced; whoever asked for durability waits
+//! for that. When the hour is over its bucket becomes blocks of series.redb, and the log begins anew. When the day is
+//! over its blocks become points. A query looks into memory first and into the file then, so that it misses nothing on
+//! the way.
+//!
 //! # What is absent, on purpose
 //!
 //! - No per-call durability switch: there is one way to be durable.
@@ -88,6 +99,7 @@ pub mod exec;
 pub mod http;
 pub mod io;
 pub mod queue;
+pub mod series;
 pub mod store;
 
 #[doc(hidden)]

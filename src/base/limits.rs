@@ -229,6 +229,118 @@ pub const QUEUE_STEP_ROWS: usize = 500;
 /// Bytes of jobs after which such an operation stops; it may go beyond by one of them.
 pub const QUEUE_STEP_BYTES: usize = 8 << 20;
 
+/// The name of a metric or of a label.
+pub const LABEL_NAME_BYTES_MAX: usize = 128;
+/// The value of a label.
+pub const LABEL_VALUE_BYTES_MAX: usize = 1024;
+/// Labels of one series.
+pub const LABELS_MAX: usize = 32;
+/// Series of one tenant for which no quota says otherwise, and of one server.
+pub const TENANT_SERIES_MAX: u64 = 50_000;
+/// See [`TENANT_SERIES_MAX`].
+pub const SERIES_MAX: usize = 200_000;
+/// Series of one group: they share timestamps.
+pub const GROUP_SERIES_MAX: u16 = 1024;
+/// A selector.
+pub const SELECTOR_BYTES_MAX: usize = 8 << 10;
+/// Conditions of a selector.
+pub const MATCHERS_MAX: usize = 32;
+/// A regular expression.
+pub const REGEX_BYTES_MAX: usize = 1024;
+/// What it takes in memory when it is compiled; all of one selector together.
+pub const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Groups within groups of a regular expression.
+pub const REGEX_NEST_MAX: u32 = 64;
+/// What writers call their series is remembered for so many texts at least, and for two a series.
+pub const SERIES_TEXTS_MIN: usize = 1000;
+/// A line of an exposition.
+pub const EXPOSITION_LINE_BYTES_MAX: usize = 64 << 10;
+/// Refused samples of one call that are told one by one.
+pub const REFUSALS_TOLD_MAX: usize = 1000;
+/// Late samples are taken for so long.
+pub const LATE_MAX: Duration = Duration::from_hours(24);
+/// And those of the future, as clocks differ.
+pub const AHEAD_MAX: Duration = Duration::from_mins(10);
+/// What is open reaches the log so often.
+pub const TICK_EVERY: Duration = Duration::from_secs(10);
+/// Samples that are open at one moment. A sample takes 8 to 12 bytes.
+pub const OPEN_SAMPLES_MAX: usize = 8_000_000;
+/// As much memory as so many samples take the buckets in which they are, each: one with a single sample is some 500 bytes.
+pub const OPEN_BUCKET_SAMPLES: usize = 16;
+/// Items on their way to the log at one moment; the tick is called early at half of it.
+pub const PENDING_CELLS_MAX: usize = 2_000_000;
+/// Bytes of one frame of the log.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// The log is written anew when it is longer than this, and twice as long as when that was done last.
+pub const SERIES_LOG_BYTES: u64 = 64 << 20;
+/// Series that are deleted while memory is locked once.
+pub const SERIES_STEP: usize = 1000;
+/// Rows of one slice of a block.
+pub const SLICE_ROWS_MAX: usize = 1024;
+/// A part of a block: just under four pages, so that a column of a slice fits whatever its values are.
+pub const PART_BYTES_MAX: usize = 16_300;
+/// What is put into one part, before it is compressed: opening one is quick.
+pub const PART_PAYLOAD_AIM: usize = 128 << 10;
+/// What one part can hold, decompressed.
+pub const PART_PAYLOAD_MAX: usize = 8 << 20;
+/// Buckets of a sketch.
+pub const SKETCH_BUCKETS_MAX: usize = 512;
+/// An hour is sealed so long after its end.
+pub const SEAL_AFTER: Duration = Duration::from_secs(90);
+/// A day is rolled up so long after its end.
+pub const ROLL_AFTER: Duration = Duration::from_mins(10);
+/// Samples of one call that are taken at a time; memory is locked for so many.
+pub const WRITE_CHUNK_SAMPLES: usize = 8192;
+/// A body of samples up to here is read at once, and a longer one on the pool.
+pub const WRITE_HERE_BYTES_MAX: usize = 64 << 10;
+/// Places that are sealed, or rolled up, in one go; each is kept by itself.
+pub const KEEPER_BATCH_PLACES: usize = 256;
+/// Bytes after which such a batch is full.
+pub const KEEPER_BATCH_BYTES: usize = 1 << 20;
+/// A clock that is so far ahead of what is stored may be wrong.
+pub const CLOCK_LEAP: Duration = Duration::from_hours(24);
+/// For so long nothing goes because of its age then.
+pub const CLOCK_DOUBT: Duration = Duration::from_hours(6);
+/// Columns of a group whose points are in memory at once while a day is rolled up.
+pub const ROLL_COLUMNS: u32 = 256;
+/// Rows of blocks that one view shows then.
+pub const ROLL_VIEW_ROWS: usize = 1_000;
+/// Groups of a day that are told at once.
+pub const ROLL_GROUPS_PAGE: usize = 100;
+/// Points of one series of an answer.
+pub const QUERY_POINTS_MAX: u64 = 11_000;
+/// Points of a whole answer.
+pub const ANSWER_POINTS_MAX: u64 = 2_000_000;
+/// Series that one query looks at.
+pub const QUERY_SERIES_MAX: usize = 10_000;
+/// Values that a query holds for the steps that it is at, and steps that it fills at one moment; more series than fit are
+/// answered one part after the other.
+pub const QUERY_VALUES_MAX: usize = 4_000_000;
+/// Bytes of blocks that one view of a query copies, about: a view is short, also when blocks are large.
+pub const QUERY_VIEW_BYTES: usize = 2 << 20;
+/// Rows that one view of a query visits, about.
+pub const QUERY_VIEW_ROWS: usize = 2_000;
+/// Samples of open buckets that a query copies at one moment; it may go beyond by those of one series and hour.
+pub const QUERY_OPEN_SAMPLES: usize = 250_000;
+/// Queries of one batch.
+pub const QUERY_BATCH_MAX: usize = 100;
+/// The name of one of them.
+pub const QUERY_NAME_BYTES_MAX: usize = 128;
+/// Answers with more points are written down on the pool.
+pub const QUERY_HERE_POINTS_MAX: usize = 2000;
+/// Bytes of an answer to a query, and of all answers of a batch together.
+pub const QUERY_ANSWER_BYTES_MAX: usize = 32 << 20;
+/// The server stores its own figures so often.
+pub const RECORD_EVERY: Duration = Duration::from_secs(10);
+/// A query has so much time, if it does not say otherwise.
+pub const QUERY_DEADLINE: Duration = Duration::from_secs(2);
+/// And at most so much; a batch, and what waits for a thread, as a whole.
+pub const QUERY_DEADLINE_MAX: Duration = Duration::from_secs(15);
+/// A query that ran out of time has so much more to say so: it looks at the clock every now and then.
+pub const QUERY_DEADLINE_GRACE: Duration = Duration::from_secs(1);
+/// That queries met damaged blocks is logged once in so long.
+pub const DAMAGE_TOLD_EVERY: Duration = Duration::from_mins(1);
+
 /// The longest length of time a person can write: about a hundred years.
 pub const DURATION_MAX: Duration = Duration::from_hours(36_500 * 24);
 /// The longest text that is looked at as a duration or a moment.
@@ -270,6 +382,8 @@ pub const OPERATION_DISK_BYTES: u64 = 32 << 10;
 pub const ENGINE_CACHE_BYTES_MIN: u64 = 4 << 20;
 /// See [`ENGINE_CACHE_BYTES_MIN`].
 pub const ENGINE_CACHE_BYTES_MAX: u64 = 32 << 20;
+/// That of series.redb has no more than this.
+pub const SERIES_CACHE_BYTES_MAX: u64 = 8 << 20;
 
 /// Operations that may wait in front of one writer.
 pub const WRITER_QUEUE_OPS_MAX: usize = 4096;
@@ -424,6 +538,12 @@ pub const HISTORY_BYTES_MIN: u64 = 1 << 20;
 pub const HISTORY_AGE_MIN: Duration = Duration::from_mins(1);
 /// See [`HISTORY_AGE_MIN`].
 pub const HISTORY_AGE_MAX: Duration = Duration::from_hours(3650 * 24);
+/// Raw samples are kept at least so long: late ones are taken for a day, and a day is rolled up when it has ended.
+pub const SERIES_RAW_AGE_MIN: Duration = Duration::from_hours(2 * 24);
+/// The least that all series can be given: less holds no day of a small server.
+pub const SERIES_BUDGET_BYTES_MIN: u64 = 32 << 20;
+/// Patterns of metrics that are distributions.
+pub const SKETCH_PATTERNS_MAX: usize = 100;
 /// The name of a time zone.
 pub const TIMEZONE_BYTES_MAX: usize = 64;
 /// The least that a budget of the cache can be.
@@ -465,6 +585,12 @@ const _: () = assert!(BATCH_OPS_MAX <= WRITER_QUEUE_OPS_MAX);
 // What an audit entry is about can be a cache key in a namespace, and its actor a token.
 const _: () = assert!(CACHE_KEY_BYTES_MAX + NAME_BYTES_MAX + 32 <= AUDIT_TEXT_BYTES_MAX);
 const _: () = assert!(TOKEN_NAME_BYTES_MAX <= AUDIT_TEXT_BYTES_MAX);
+// What is late can be taken, and the day it belongs to can be rolled up, before it is too old.
+const _: () = assert!(LATE_MAX.as_millis() + 24 * 3_600_000 <= SERIES_RAW_AGE_MIN.as_millis());
+// A series by itself always fits into an answer: a point takes at most 48 bytes.
+const _: () = assert!(QUERY_POINTS_MAX * 48 < QUERY_ANSWER_BYTES_MAX as u64);
+// The largest answer can be handed out while another one is.
+const _: () = assert!(2 * QUERY_ANSWER_BYTES_MAX <= ANSWERS_BYTES_MAX);
 // A head fits into what a connection buffers, and a single body into what all may take.
 const _: () = assert!(HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
 const _: () = assert!(JSON_BYTES_MAX <= BODIES_BYTES_MAX && REQUEST_BYTES_MAX <= BODIES_BYTES_MAX);
@@ -500,6 +626,13 @@ pub const fn engine_cache_bytes(memory_bytes: u64) -> u64 {
     } else {
         share
     }
+}
+
+/// The page cache of series.redb: blocks are written once and read now and then, whole, so that the kernel's cache does as
+/// well, and gives way when others need the memory.
+pub const fn series_cache_bytes(memory_bytes: u64) -> u64 {
+    let share = engine_cache_bytes(memory_bytes);
+    if SERIES_CACHE_BYTES_MAX < share { SERIES_CACHE_BYTES_MAX } else { share }
 }
 
 #[cfg(test)]

@@ -366,6 +366,11 @@ impl Writer {
         }
     }
 
+    /// Whether growth is refused because the disk is nearly full, for those who write beside the file.
+    pub fn is_disk_short(&self) -> bool {
+        self.shared.disk_short.load(Relaxed)
+    }
+
     /// Runs `operation` in the next commit and waits for it.
     ///
     /// An operation that has not begun at `terms.until` is taken back and was `overloaded`. One that

@@ -26,6 +26,7 @@ use parking_lot::RwLock;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
+use super::log::{Log, LogFigures};
 use super::{Error, Result};
 
 /// The bytes under an engine.
@@ -225,6 +226,154 @@ impl Disk for FileDisk {
     }
 }
 
+/// What is behind the name of a log that was set aside.
+const DAMAGED: &str = ".damaged";
+
+/// A log of the data directory. A new content is written aside, and gets the name when it is whole.
+#[derive(Debug)]
+pub struct FileLog {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// Whether an append or a sync failed: what the kernel holds of the file may never reach the disk.
+    failed: bool,
+    figures: LogFigures,
+}
+
+/// Locks a file for as long as it is open.
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            io::Error::new(io::ErrorKind::ResourceBusy, "the file is open in another process")
+        }
+        TryLockError::Error(error) => error,
+    })
+}
+
+impl FileLog {
+    /// Opens the log at `path`, or makes an empty one, and locks it.
+    pub fn open(path: &Path) -> io::Result<FileLog> {
+        create_file(path)?;
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        lock(&file)?;
+        let length = file.metadata()?.len();
+        let (path, figures) = (path.to_owned(), LogFigures::default());
+        Ok(FileLog { path, file, length, failed: false, figures })
+    }
+
+    fn usable(&self) -> io::Result<()> {
+        if self.failed { Err(io::Error::other("the log failed before")) } else { Ok(()) }
+    }
+
+    /// What came of something after which, if it failed, the file is of no use.
+    fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.failed |= result.is_err();
+        result
+    }
+
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.figures.writes += 1;
+        self.figures.write_bytes += bytes.len() as u64;
+    }
+}
+
+/// See [`FileDisk`]: let go by name as well.
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        drop(self.file.unlock());
+    }
+}
+
+impl Log for FileLog {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        // What the kernel believes to be on the disk, after a sync of an earlier process failed, may not be there.
+        forget_cached(&self.file)?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    fn cut(&mut self, bytes: u64) -> io::Result<()> {
+        self.usable()?;
+        if self.length <= bytes {
+            return Ok(());
+        }
+        self.figures.syncs += 1;
+        let cut = self.file.set_len(bytes).and_then(|()| self.file.sync_all());
+        self.noted(cut)?;
+        self.length = bytes;
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.usable()?;
+        let written = self.file.write_all_at(bytes, self.length);
+        self.noted(written)?;
+        self.wrote(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.usable()?;
+        self.figures.syncs += 1;
+        let synced = self.file.sync_data();
+        self.noted(synced)
+    }
+
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let unfinished = beside(&self.path, ".new");
+        let new = || {
+            let new = new_file(&unfinished)?;
+            lock(&new)?;
+            new.write_all_at(bytes, 0)?;
+            new.sync_all()?;
+            std::fs::rename(&unfinished, &self.path)?;
+            Ok(new)
+        };
+        let made = new().inspect_err(|_| {
+            // It may be in the way of what makes room on a full disk.
+            drop(std::fs::remove_file(&unfinished));
+        });
+        let new = self.noted(made)?;
+        drop(self.file.unlock());
+        self.file = new;
+        self.length = bytes.len() as u64;
+        self.wrote(bytes);
+        self.figures.syncs += 2;
+        let named = sync_folder_of(&self.path);
+        self.noted(named)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        let aside = beside(&self.path, DAMAGED);
+        self.figures.syncs += 2;
+        self.file.sync_all()?;
+        match std::fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // A second name takes no room. Not every file system has them.
+        if std::fs::hard_link(&self.path, &aside).is_err() {
+            let (mut from, mut to) = (File::open(&self.path)?, new_file(&aside)?);
+            io::copy(&mut from, &mut to)?;
+            to.sync_all()?;
+        }
+        sync_folder_of(&aside)
+    }
+
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn figures(&self) -> LogFigures {
+        self.figures
+    }
+}
+
 /// Bytes in memory, for `--ephemeral` and for tests. Nothing outlives the last handle.
 #[derive(Debug, Default)]
 pub struct MemoryDisk {
@@ -279,5 +428,88 @@ impl Disk for MemoryDisk {
 
     fn forget_cached(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::{FileLog, beside};
+    use crate::store::log::Log as _;
+
+    #[test]
+    fn a_log_on_disk_is_what_was_appended_and_then_what_it_was_replaced_by() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wal");
+        let mut log = FileLog::open(&path).unwrap();
+        assert!(log.is_empty() && log.read().unwrap().is_empty());
+        log.append(b"one").unwrap();
+        log.append(b"two").unwrap();
+        log.sync().unwrap();
+        assert_eq!((log.read().unwrap(), log.len()), (b"onetwo".to_vec(), 6));
+        log.cut(4).unwrap();
+        log.append(b"x").unwrap();
+        log.sync().unwrap();
+        drop(log);
+        let mut log = FileLog::open(&path).unwrap();
+        assert_eq!(log.read().unwrap(), b"onetx");
+        // What a start that was cut short left is in nobody's way.
+        std::fs::write(beside(&path, ".new"), b"left over and long").unwrap();
+        log.replace(b"new").unwrap();
+        log.append(b"er").unwrap();
+        log.sync().unwrap();
+        assert_eq!((log.read().unwrap(), log.figures().writes), (b"newer".to_vec(), 2));
+        drop(log);
+        assert_eq!(std::fs::read(&path).unwrap(), b"newer");
+        assert!(!beside(&path, ".new").exists());
+    }
+
+    #[test]
+    fn a_log_that_is_set_aside_stays_as_it_was_when_the_log_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wal");
+        let aside = folder.path().join("a.wal.damaged");
+        std::fs::write(&aside, b"an older one").unwrap();
+        let mut log = FileLog::open(&path).unwrap();
+        log.append(b"good and bad").unwrap();
+        log.set_aside().unwrap();
+        // Once more, as after a start that ended in between.
+        log.set_aside().unwrap();
+        log.replace(b"good").unwrap();
+        log.append(b", new").unwrap();
+        log.sync().unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), b"good and bad");
+        assert_eq!(std::fs::read(&path).unwrap(), b"good, new");
+    }
+
+    #[test]
+    fn a_log_is_open_once_also_after_it_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wal");
+        let mut log = FileLog::open(&path).unwrap();
+        let busy = |path| FileLog::open(path).unwrap_err().kind() == io::ErrorKind::ResourceBusy;
+        assert!(busy(&path));
+        log.replace(b"1").unwrap();
+        assert!(busy(&path));
+        drop(log);
+        assert!(FileLog::open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_replaced_takes_nothing_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wal");
+        let mut log = FileLog::open(&path).unwrap();
+        log.append(b"old").unwrap();
+        log.sync().unwrap();
+        std::fs::create_dir(beside(&path, ".new")).unwrap();
+        assert!(log.replace(b"new").is_err());
+        assert!(log.append(b"more").is_err() && log.sync().is_err() && log.cut(0).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        std::fs::remove_dir(beside(&path, ".new")).unwrap();
+        log.replace(b"new").unwrap();
+        log.append(b"er").unwrap();
+        assert_eq!(log.read().unwrap(), b"newer");
     }
 }

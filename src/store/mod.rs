@@ -24,6 +24,7 @@
 //! there. This module never retries, never reads a clock and never starts a thread.
 
 pub mod disk;
+pub mod log;
 pub mod redb;
 pub mod sqlite;
 
@@ -137,11 +138,23 @@ pub enum Table {
     Schedules,
     /// jobs.redb: jobs that were given up, by queue and moment.
     Failed,
+    /// series.redb: series, by id.
+    Series,
+    /// series.redb: blocks of samples, by hour and group.
+    Raw,
+    /// series.redb: blocks of points of five minutes, by day and group.
+    Rolled5m,
+    /// series.redb: blocks of points of an hour, by week and group.
+    Rolled1h,
+    /// series.redb: blocks of points of a day, by four weeks and group.
+    Rolled1d,
+    /// series.redb: what each stretch of time holds.
+    Spans,
 }
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Table; 14] = [
+    pub const ALL: [Table; 20] = [
         Table::Meta,
         Table::Jobs,
         Table::Ready,
@@ -156,6 +169,12 @@ impl Table {
         Table::Queues,
         Table::Schedules,
         Table::Failed,
+        Table::Series,
+        Table::Raw,
+        Table::Rolled5m,
+        Table::Rolled1h,
+        Table::Rolled1d,
+        Table::Spans,
     ];
 
     /// The name on disk.
@@ -176,6 +195,12 @@ impl Table {
             Table::Queues => "queues",
             Table::Schedules => "schedules",
             Table::Failed => "failed",
+            Table::Series => "series",
+            Table::Raw => "raw",
+            Table::Rolled5m => "rolled_5m",
+            Table::Rolled1h => "rolled_1h",
+            Table::Rolled1d => "rolled_1d",
+            Table::Spans => "spans",
         }
     }
 
