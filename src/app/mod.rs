@@ -38,6 +38,11 @@ pub mod outside;
 pub mod past;
 pub mod queue;
 mod queue_workers;
+pub mod series;
+mod series_keeper;
+pub mod series_query;
+mod series_tick;
+pub(crate) mod series_workers;
 pub mod slow;
 pub mod tenants;
 pub mod throttle;
@@ -56,6 +61,7 @@ use self::jobs::Jobs;
 use self::kept::Kept;
 use self::outside::{Entropy, Probe};
 use self::past::Past;
+use self::series::{Series, SeriesSettings};
 use self::slow::SlowLog;
 use self::throttle::{Peer, Throttle};
 use crate::base::id::{JobId, TokenId};
@@ -168,6 +174,12 @@ pub enum Error {
     /// The jobs refused.
     #[error(transparent)]
     Queue(crate::queue::Error),
+    /// The series refused.
+    #[error(transparent)]
+    Series(crate::series::Error),
+    /// Too many samples wait to be sealed.
+    #[error("as many samples are in memory as may be; they are being written away")]
+    SeriesFull,
     /// There is no such job.
     #[error("there is no job {0}")]
     UnknownJob(JobId),
@@ -237,6 +249,8 @@ impl Error {
             Error::Cache(error) => error.code(),
             Error::Lock(error) => error.code(),
             Error::Queue(error) => error.code(),
+            Error::Series(error) => error.code(),
+            Error::SeriesFull => "overloaded",
             Error::UnknownJob(_) => "unknown_job",
             Error::UnknownQueue(_) => "unknown_queue",
             Error::UnknownLease => "unknown_lease",
@@ -266,6 +280,8 @@ pub struct Settings {
     pub job_types: BTreeMap<String, Rules>,
     /// What the history keeps.
     pub history: past::Keep,
+    /// Time series.
+    pub series: SeriesSettings,
     /// The time zone of schedules that name none.
     pub timezone: Zone,
 }
@@ -282,6 +298,7 @@ impl Default for Settings {
                 bytes: 1 << 30,
                 age: Duration::from_hours(24 * 7),
             },
+            series: SeriesSettings::default(),
             timezone: Zone::UTC,
         }
     }
@@ -368,12 +385,15 @@ pub struct App {
     kept: Arc<Kept>,
     jobs: Arc<Jobs>,
     history: Past,
+    series: Arc<Series>,
     pool: Pool,
     cache: Arc<Cache>,
     throttle: Throttle,
     slow: Arc<SlowLog>,
     settings: RwLock<Arc<Settings>>,
     entropy: Box<dyn Entropy>,
+    /// Stands in the keys of answers that are kept.
+    answers_secret: u128,
     probe: Box<dyn Probe>,
     /// Wakes the worker that removes what deleted tenants left.
     removal: OnceLock<Waker>,
@@ -393,6 +413,8 @@ pub struct Parts {
     pub jobs: Arc<Jobs>,
     /// Jobs that are over.
     pub history: Past,
+    /// Time series.
+    pub series: Arc<Series>,
     /// Threads for work that is all CPU, or that waits for a file.
     pub pool: Pool,
     /// What is cached.
@@ -411,6 +433,9 @@ impl App {
     /// Puts it together.
     pub fn new(parts: Parts) -> App {
         parts.jobs.state.memory.lock().types.clone_from(&parts.settings.job_types);
+        parts.series.set_settings(&parts.settings.series);
+        let mut secret = [0; 16];
+        parts.entropy.fill(&mut secret);
         App {
             clock: parts.clock,
             directory: parts.directory,
@@ -418,12 +443,14 @@ impl App {
             kept: parts.kept,
             jobs: parts.jobs,
             history: parts.history,
+            series: parts.series,
             pool: parts.pool,
             cache: parts.cache,
             throttle: Throttle::default(),
             slow: parts.slow,
             settings: RwLock::new(Arc::new(parts.settings)),
             entropy: parts.entropy,
+            answers_secret: u128::from_le_bytes(secret),
             probe: parts.probe,
             removal: OnceLock::new(),
         }
@@ -478,6 +505,7 @@ impl App {
     pub fn set_settings(&self, settings: Settings) {
         self.cache.set_settings(settings.cache.space());
         self.set_job_types(settings.job_types.clone());
+        self.series.set_settings(&settings.series);
         *self.settings.write() = Arc::new(settings);
         self.apply_all_cache_max();
     }
@@ -563,7 +591,13 @@ impl App {
         action: &str,
         object: &str,
     ) -> Result<(), Error> {
-        let entry = Deed { action, object, tenant: None, detail: String::new() }.entry(now, by);
+        let deed = Deed { action, object, tenant: None, detail: String::new() };
+        self.audit_deed(now, by, deed).await
+    }
+
+    /// The same of what has a tenant or details.
+    pub async fn audit_deed(&self, now: Now, by: Author, deed: Deed<'_>) -> Result<(), Error> {
+        let entry = deed.entry(now, by);
         self.change("audit.add", Effect::Grows, move |catalog, _| {
             catalog.audit_add(&entry).map_err(Error::Catalog)
         })
@@ -576,16 +610,22 @@ impl App {
         let kept = self.kept.writer().stop(within);
         let jobs = self.jobs.writer().stop(within);
         let history = self.history.stop(within);
-        self.keeper.stop(within) && kept && jobs && history
+        let series = self.series.writer().stop(within);
+        self.keeper.stop(within) && kept && jobs && history && series
     }
 }
 
 /// What was done, for the audit log.
-struct Deed<'d> {
-    action: &'d str,
-    object: &'d str,
-    tenant: Option<&'d TenantName>,
-    detail: String,
+#[derive(Debug)]
+pub struct Deed<'d> {
+    /// What was done, such as `series.delete`.
+    pub action: &'d str,
+    /// To what.
+    pub object: &'d str,
+    /// Of which tenant, if it is of one.
+    pub tenant: Option<&'d TenantName>,
+    /// What else is worth to know.
+    pub detail: String,
 }
 
 impl Deed<'_> {

@@ -156,6 +156,18 @@ impl App {
         self.ask_history("history.figures", HistoryReader::figures).await
     }
 
+    /// What the history holds, for callers that are on a thread of their own.
+    pub fn past_figures_waiting(&self) -> Result<Figures, Error> {
+        let until = self.clock.mono().plus(READ_DEADLINE);
+        let task = Task { name: "history.figures", until, effect: Effect::Frees };
+        let figures = if let Some(reader) = &self.history.reader {
+            reader.call(task, |reader: &mut HistoryReader| reader.figures())?
+        } else {
+            self.history.writer.call(task, |history: &mut History| history.reader().figures())?
+        };
+        figures.map_err(Error::Catalog)
+    }
+
     /// Brings some of the outbox to the history; how many jobs that were.
     pub(super) fn drain_step(&self) -> Result<usize, Error> {
         let mut parcels = self.jobs.read(|view| outbox::page(view, QUEUE_STEP_ROWS))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::App;
 use super::queue_workers;
+use super::series_workers;
 use crate::base::id::TenantId;
 use crate::base::limits::{CATALOG_ROWS_MAX, KEPT_STEP_ROWS, SWEEP_EVERY, WRITE_DEADLINE};
 use crate::base::time::Now;
@@ -34,6 +35,7 @@ pub fn hire(app: &Arc<App>, workers: &Workers) -> Result<(), HireError> {
     workers.hire(Box::new(CacheSweep(Arc::clone(app))))?;
     workers.hire(Box::new(KeptEnded { app: Arc::clone(app), from: Vec::new() }))?;
     queue_workers::hire(app, workers)?;
+    series_workers::hire(app, workers)?;
     let removal = Removal { app: Arc::clone(app), after: None, found: None };
     let waker = workers.hire(Box::new(removal))?;
     // Only the first one counts; there is no second.
@@ -167,7 +169,10 @@ impl Removal {
 
     fn remove(&mut self, id: TenantId) -> Result<Next, BackgroundError> {
         // The catalog's rows go last: as long as they are there, the rest is found again.
-        if !self.app.kept.remove_tenant_step(id)? || !self.app.remove_jobs_step(id)? {
+        if !self.app.kept.remove_tenant_step(id)?
+            || !self.app.remove_jobs_step(id)?
+            || !self.app.remove_series_step(id)?
+        {
             return Ok(Next::Again);
         }
         let removal = self.app.background("tenant.remove", move |catalog| {

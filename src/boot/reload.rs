@@ -12,6 +12,7 @@ use super::settings;
 use super::tls;
 use crate::app::outside::{Reload, ReloadRefused, Reloaded, SettingChange};
 use crate::app::past::Keep;
+use crate::app::series::SeriesSettings;
 use crate::app::{App, CacheSettings, Settings};
 use crate::base::amount::Amount;
 use crate::base::limits::{CACHE_BUDGET_BYTES_MIN, CACHE_SHARE_BYTES_MIN};
@@ -20,6 +21,7 @@ use crate::http::accept::Tls;
 use crate::http::host::Hosts;
 use crate::http::{self, Edge};
 use crate::io::memory::Memory;
+use crate::series::expire;
 
 /// How a setting that is not there is told.
 const NOTHING: &str = "(none)";
@@ -50,12 +52,24 @@ pub(super) fn app_settings(config: &Config, memory: Memory) -> Settings {
             .map(|(name, its)| (name.clone(), its.rules()))
             .collect(),
         history: history(&config.history),
+        series: series(&config.series),
         timezone: config.server.timezone.clone(),
     }
 }
 
 fn history(config: &config::HistoryConfig) -> Keep {
     Keep { rows: config.rows, bytes: config.bytes, age: config.age }
+}
+
+fn series(config: &config::SeriesConfig) -> SeriesSettings {
+    let keep = expire::Keep {
+        raw: config.raw,
+        r5m: config.r5m,
+        r1h: config.r1h,
+        r1d: config.r1d,
+        budget: config.budget,
+    };
+    SeriesSettings { keep, sketch: config.sketch.clone() }
 }
 
 /// The cache's part: parts of `memory` become bytes, and parts of a budget, too.
@@ -169,7 +183,8 @@ impl Reload for Reloader {
 
 #[cfg(test)]
 mod tests {
-    use super::cache_settings;
+    use super::{cache_settings, series};
+    use crate::app::series::SeriesSettings;
     use crate::base::limits::{CACHE_BUDGET_BYTES_MIN, CACHE_SHARE_BYTES_MIN};
     use crate::base::name::Namespace;
     use crate::config::{Cache, Environment, Sources, load};
@@ -193,6 +208,14 @@ mod tests {
         assert!(settings.caps.is_empty() && settings.kept.is_empty());
         let little = cache_settings(&cache(""), 0);
         assert_eq!(little.budget, CACHE_BUDGET_BYTES_MIN);
+    }
+
+    #[test]
+    fn the_series_have_what_the_table_says() {
+        let environment = Environment::default();
+        let sources = Sources { flags: Vec::new(), environment: &environment, file: None };
+        let config = load(&sources).unwrap().config;
+        assert_eq!(series(&config.series), SeriesSettings::default());
     }
 
     #[test]

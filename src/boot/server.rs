@@ -26,10 +26,13 @@ use crate::app::jobs::{self, Jobs};
 use crate::app::kept::{self, Kept, TenantMax};
 use crate::app::outside::Reload;
 use crate::app::past::Past;
+use crate::app::series::{self, Series};
 use crate::app::slow::{Case, Kind, SLOW_STORAGE, SlowLog};
 use crate::app::tokens::{AdminError, AdminToken};
 use crate::app::{self, App, Author, workers};
-use crate::base::limits::{DRAIN_MAX, POOL_QUEUE_MAX, WRITE_DEADLINE, engine_cache_bytes};
+use crate::base::limits::{
+    DRAIN_MAX, POOL_QUEUE_MAX, WRITE_DEADLINE, engine_cache_bytes, series_cache_bytes,
+};
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
 use crate::cache::space::Cache;
@@ -41,6 +44,7 @@ use crate::exec::pool::Pool;
 use crate::exec::worker::{HireError, Workers};
 use crate::exec::writer::{self, Effect};
 use crate::http::accept::{Server, Tls};
+use crate::http::recorder::Recorder;
 use crate::http::routes::ROUTES;
 use crate::http::{self, Edge};
 use crate::io::entropy::SystemEntropy;
@@ -48,8 +52,9 @@ use crate::io::machine::SystemProbe;
 use crate::io::memory::{Memory, Source};
 use crate::io::process::SystemProcesses;
 use crate::io::run_file::{RUN_FILE, RunFile};
-use crate::store::Engine;
+use crate::store::disk::FileLog;
 use crate::store::redb::Redb;
+use crate::store::{Commit, Engine};
 
 /// The catalog's file in the data directory.
 pub const CATALOG_FILE: &str = "catalog.sqlite";
@@ -57,6 +62,10 @@ pub const CATALOG_FILE: &str = "catalog.sqlite";
 pub const KEPT_FILE: &str = "kept.redb";
 /// The file of the jobs.
 pub const JOBS_FILE: &str = "jobs.redb";
+/// The file of the series.
+pub const SERIES_FILE: &str = "series.redb";
+/// What is not sealed yet of the series.
+pub const SERIES_LOG_FILE: &str = "series.wal";
 /// The file of jobs that are over.
 pub const HISTORY_FILE: &str = "history.sqlite";
 /// Threads of the runtime, whatever the machine has.
@@ -256,6 +265,7 @@ fn open_app(opening: &Opening<'_>, shares: Shares) -> Result<Arc<App>, Error> {
     let kept = open_kept(data_dir, (clock, failed), (&cache, max), memory.bytes)?;
     let jobs = open_jobs(opening, shares, memory.bytes)?;
     let history = open_history(data_dir, clock, failed)?;
+    let series = open_series(data_dir, clock, failed, memory.bytes)?;
     let tenants = kept::tenant_max(Arc::clone(&directory), settings.tiers.clone());
     snapshot::load(&cache, &settings.cache, data_dir, &**clock, &*tenants);
     Ok(Arc::new(App::new(app::Parts {
@@ -268,6 +278,7 @@ fn open_app(opening: &Opening<'_>, shares: Shares) -> Result<Arc<App>, Error> {
         kept,
         jobs,
         history,
+        series,
         settings,
         entropy: Box::new(SystemEntropy),
         probe: Box::new(SystemProbe::new(data_dir.path())),
@@ -343,7 +354,7 @@ fn open_kept(
         clock: Arc::clone(clock),
         cache: Arc::clone(cache),
         tenant_max,
-        opener: redb_opener(path.clone(), memory_bytes),
+        opener: redb_opener(path.clone(), engine_cache_bytes(memory_bytes)),
         options: writer::Options::new("kept", Box::new(move || failed.notify_one())),
     });
     kept.map_err(|error| Error::File { path, why: with_causes(&error) })
@@ -360,7 +371,7 @@ fn open_jobs(opening: &Opening<'_>, shares: Shares, memory_bytes: u64) -> Result
         clock: Arc::clone(clock),
         entropy: Box::new(SystemEntropy),
         processes: Arc::new(processes),
-        opener: redb_opener(path.clone(), memory_bytes),
+        opener: redb_opener(path.clone(), engine_cache_bytes(memory_bytes)),
         options: writer::Options::new("jobs", Box::new(move || failed.notify_one())),
     });
     jobs.map_err(|error| Error::File { path, why: with_causes(&error) })
@@ -394,8 +405,33 @@ fn open_history(
     Ok(Past { writer, reader: Some(reader) })
 }
 
-fn redb_opener(path: PathBuf, memory_bytes: u64) -> writer::Opener {
-    let cache_bytes = engine_cache_bytes(memory_bytes);
+/// Opens the series and their log.
+fn open_series(
+    data_dir: &DataDir,
+    clock: &Arc<dyn Clock>,
+    failed: &Arc<Notify>,
+    memory_bytes: u64,
+) -> Result<Arc<Series>, Error> {
+    let (path, log_path) = (data_dir.file(SERIES_FILE), data_dir.file(SERIES_LOG_FILE));
+    let failed = Arc::clone(failed);
+    let mut options = writer::Options::new("series", Box::new(move || failed.notify_one()));
+    options.commit = Commit::Quick;
+    let log = FileLog::open(&log_path)
+        .map_err(|error| Error::File { path: log_path.clone(), why: with_causes(&error) })?;
+    let series = Series::start(series::Parts {
+        clock: Arc::clone(clock),
+        opener: redb_opener(path.clone(), series_cache_bytes(memory_bytes)),
+        options,
+        log: Box::new(log),
+        seed: SystemEntropy.seed(),
+    });
+    series.map_err(|error| {
+        let path = if let series::StartError::Store(_) = error { path } else { log_path };
+        Error::File { path, why: with_causes(&error) }
+    })
+}
+
+fn redb_opener(path: PathBuf, cache_bytes: u64) -> writer::Opener {
     Box::new(move |opening| {
         let engine = Redb::open(&path, cache_bytes, opening)?;
         Ok(Box::new(engine) as Box<dyn Engine>)
@@ -419,7 +455,7 @@ fn admin_token(
 
 /// The store that failed for good, and how.
 fn failed_store(app: &App) -> (&'static str, Option<String>) {
-    for writer in [app.kept().writer(), app.jobs().writer()] {
+    for writer in [app.kept().writer(), app.jobs().writer(), app.series().writer()] {
         let figures = writer.figures();
         if figures.state == writer::State::Failed {
             return (figures.name, figures.last_failure);
@@ -467,6 +503,7 @@ impl Run {
             seed: SystemEntropy.seed(),
         }));
         drop(self.reloader.edge.set(Arc::downgrade(&edge)));
+        workers.hire(Box::new(Recorder::new(&edge)))?;
         let runtime = runtime()?;
         let ended = runtime.block_on(self.run(&edge));
         // Handlers that were given up are gone before what they work on.
@@ -588,6 +625,9 @@ impl Run {
         workers.stop();
         if let Err(error) = self.app.store_uses() {
             tracing::warn!(%error, "the last uses of tokens were not noted");
+        }
+        if let Err(error) = self.app.series().tick(self.clock.now()) {
+            tracing::warn!(%error, "the last samples did not reach series.wal");
         }
         let failed = failed_store(&self.app);
         let in_order = self.app.stop(STOP_WITHIN);

@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod queue;
+mod series;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgGroup, Command};
@@ -62,6 +63,7 @@ pub fn command() -> Command {
         ])
         .subcommands([serve(), status(), cache(), lock()])
         .subcommands([queue::queue(), queue::schedule(), queue::work()])
+        .subcommand(series::series())
         .subcommands([token(), tenants(), config(), reload(), check()])
         .subcommands([openapi(), completions(), man()])
 }
@@ -78,7 +80,8 @@ fn status() -> Command {
 }
 
 fn check() -> Command {
-    Command::new("check").about("Look through the jobs of a data directory that no server uses")
+    Command::new("check")
+        .about("Look through the jobs and series of a data directory that no server uses")
 }
 
 fn reload() -> Command {

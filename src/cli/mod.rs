@@ -17,20 +17,24 @@ mod config;
 mod failure;
 mod locks;
 pub mod memory;
+mod plot;
 mod queue;
 mod schedule;
+mod series;
 mod session;
 mod table;
 mod warm;
 mod work;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
 
 use self::failure::Failure;
 use crate::boot;
+use crate::series::check::LogReport;
 
 pub use self::arguments::command;
 
@@ -77,6 +81,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("lock", arguments)) => locks::lock(arguments),
         Some(("queue", arguments)) => queue::queue(arguments),
         Some(("schedule", arguments)) => schedule::schedule(arguments),
+        Some(("series", arguments)) => series::series(arguments),
         Some(("work", arguments)) => work::work(arguments),
         Some(("config", arguments)) => config::config(arguments),
         Some(("openapi", _)) => commands::openapi(),
@@ -94,29 +99,62 @@ fn serve(arguments: &ArgMatches) -> Result<(), Failure> {
         .map_err(|error| Failure { code: error.exit_code(), text: error.to_string() })
 }
 
+/// Tells what stands in the log of the series, or that there is none where one is expected; whether that is a finding.
+fn tell_log(path: &Path, report: Option<LogReport>, expected: bool) -> bool {
+    let path = path.display();
+    let Some(LogReport { series, samples, frames, torn, finding }) = report else {
+        if expected {
+            println!("{path}: it is not there, or empty; samples of up to an hour may be missing");
+        }
+        return false;
+    };
+    println!(
+        "{path}: {series} series, {samples} samples, {frames} frames; they reach series.redb when their hour is sealed"
+    );
+    if torn != 0 {
+        println!("{path}: {torn} bytes at its end were never finished; the next start cuts them");
+    }
+    if let Some(finding) = &finding {
+        println!("{finding}");
+    }
+    finding.is_some()
+}
+
 /// `holdfast check`
 fn check(arguments: &ArgMatches) -> Result<(), Failure> {
     let found = boot::check::check(&session::origin(arguments));
-    let (path, report) = found.map_err(|error| {
-        let code = match error {
-            boot::check::Error::Settings(_) => failure::PROBLEMS,
-            _ => failure::FAILURE,
-        };
-        Failure::new(code, error.to_string())
-    })?;
+    let boot::check::Checked { jobs: (path, report), series, log: (log, log_report) } = found
+        .map_err(|error| {
+            let code = match error {
+                boot::check::Error::Settings(_) => failure::PROBLEMS,
+                _ => failure::FAILURE,
+            };
+            Failure::new(code, error.to_string())
+        })?;
     println!("{}: {} jobs", path.display(), report.jobs);
     for finding in &report.findings {
         println!("{finding}");
     }
-    if report.is_sound() {
-        println!("all is as it should be");
-        return Ok(());
+    let (mut listed, mut untold) = (report.findings.len() as u64, report.untold);
+    let expected = series.as_ref().is_some_and(|(_, findings)| findings.rows != 0);
+    if let Some((path, findings)) = series {
+        println!("{}: {} series, {} rows", path.display(), findings.series, findings.rows);
+        for finding in &findings.found {
+            println!("{finding}");
+        }
+        listed += findings.found.len() as u64;
+        untold += findings.count - findings.found.len() as u64;
     }
-    let text = match (report.findings.len(), report.untold) {
+    listed += u64::from(tell_log(&log, log_report, expected));
+    let text = match (listed, untold) {
+        (0, 0) => {
+            println!("all is as it should be");
+            return Ok(());
+        }
         (1, 0) => "one finding".to_owned(),
         (count, 0) => format!("{count} findings"),
         (listed, untold) => {
-            format!("{} findings, {untold} of them not listed", listed as u64 + untold)
+            format!("{} findings, {untold} of them not listed", listed + untold)
         }
     };
     Err(Failure::new(failure::PROBLEMS, text))

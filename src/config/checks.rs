@@ -48,6 +48,19 @@ pub(super) fn across(draft: &Draft) -> Vec<Found> {
         let error = Error::ClassWithoutTtl { class: class.clone() };
         found.push(Found { key: section, depends_on, error });
     }
+    let series = &draft.series;
+    let tiers =
+        [("raw", series.raw), ("r5m", series.r5m), ("r1h", series.r1h), ("r1d", series.r1d)];
+    for pair in tiers.windows(2) {
+        if let [(finer, its), (name, age)] = *pair
+            && age < its
+        {
+            let (key, finer) = (format!("series.{name}"), format!("series.{finer}"));
+            let depends_on = vec![key.clone(), finer.clone()];
+            let error = Error::TierShorter { key: key.clone(), age, finer, its };
+            found.push(Found { key, depends_on, error });
+        }
+    }
     found
 }
 

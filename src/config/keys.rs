@@ -1,13 +1,15 @@
 //! The table of settings. Add a row here and a field to the configuration; nothing else.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::environment::Environment;
 use super::kind::{Context, Draft, Given, Kind};
 use super::nearest::nearest;
 use crate::base::limits::{
     CACHE_BUDGET_BYTES_MIN, CLASSES_MAX, CONFIG_NAMESPACES_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN,
-    JOB_TYPE_BYTES_MAX, QUEUE_TYPES_CONFIG_MAX, TIERS_MAX,
+    DURATION_MAX, HISTORY_AGE_MAX, HISTORY_AGE_MIN, HISTORY_BYTES_MIN, JOB_TYPE_BYTES_MAX,
+    QUEUE_TYPES_CONFIG_MAX, SERIES_BUDGET_BYTES_MIN, SERIES_RAW_AGE_MIN, TIERS_MAX,
 };
 use crate::base::name::{BadName, NameProblem, Namespace, TenantName};
 use crate::base::quota::Quota;
@@ -205,7 +207,7 @@ fn check_job_type(name: &str) -> Result<(), BadName> {
 }
 
 /// Every section, in the order of the shipped file.
-pub const SECTIONS: [Section; 9] = [
+pub const SECTIONS: [Section; 10] = [
     Section { name: "server", doc: "How the server is reached, and where it keeps things." },
     Section {
         name: "tls",
@@ -242,11 +244,16 @@ pub const SECTIONS: [Section; 9] = [
         doc: "Finished jobs that can be searched. What comes first, too many rows, too many bytes or\n\
               too old, lets go of the oldest.",
     },
+    Section {
+        name: "series",
+        doc: "Time series: for how long samples are kept, and the points that are made of them. When there\n\
+              is no room for all of it, the oldest of the finest goes first.",
+    },
     Section { name: "log", doc: "What is logged, and how." },
 ];
 
 /// Every setting, in the order of the shipped file.
-pub const KEYS: [Key; 33] = [
+pub const KEYS: [Key; 39] = [
     Key {
         section: "server",
         name: "data_dir",
@@ -504,7 +511,7 @@ pub const KEYS: [Key; 33] = [
         live: true,
         doc: "The most space that it takes on the disk.",
         example: "256MiB",
-        kind: Kind::Bytes(|d| &mut d.history.bytes),
+        kind: Kind::Bytes { place: |d| &mut d.history.bytes, least: HISTORY_BYTES_MIN },
     },
     Key {
         section: "history",
@@ -514,7 +521,52 @@ pub const KEYS: [Key; 33] = [
         live: true,
         doc: "For so long a job is found after its end.",
         example: "24h",
-        kind: Kind::Age(|d| &mut d.history.age),
+        kind: Kind::Age {
+            place: |d| &mut d.history.age,
+            least: HISTORY_AGE_MIN,
+            most: HISTORY_AGE_MAX,
+        },
+    },
+    Key {
+        section: "series",
+        name: "budget",
+        environment: Some("HOLDFAST_SERIES_BUDGET"),
+        default: "1GiB",
+        live: true,
+        doc: "The most space that series take on the disk.",
+        example: "256MiB",
+        kind: Kind::Bytes { place: |d| &mut d.series.budget, least: SERIES_BUDGET_BYTES_MIN },
+    },
+    kept(
+        ("raw", "HOLDFAST_SERIES_RAW", "14d", "7d"),
+        "For so long samples are kept as they came; at least 2d, as late ones are taken for a day.",
+        |d| &mut d.series.raw,
+    ),
+    kept(
+        ("r5m", "HOLDFAST_SERIES_R5M", "90d", "30d"),
+        "For so long points of five minutes are kept. Each of these is not shorter than the one before.",
+        |d| &mut d.series.r5m,
+    ),
+    kept(
+        ("r1h", "HOLDFAST_SERIES_R1H", "730d", "365d"),
+        "For so long points of an hour are kept.",
+        |d| &mut d.series.r1h,
+    ),
+    kept(
+        ("r1d", "HOLDFAST_SERIES_R1D", "3650d", "1825d"),
+        "For so long points of a day are kept.",
+        |d| &mut d.series.r1d,
+    ),
+    Key {
+        section: "series",
+        name: "sketch",
+        environment: Some("HOLDFAST_SERIES_SKETCH"),
+        default: "",
+        live: true,
+        doc: "Metrics of single measurements, such as response times: percentiles of them are known for as\n\
+              long as their points. A * stands for anything. Each costs some hundred bytes a point.",
+        example: "*_latency_seconds",
+        kind: Kind::Patterns(|d| &mut d.series.sketch),
     },
     Key {
         section: "log",
@@ -537,6 +589,24 @@ pub const KEYS: [Key; 33] = [
         kind: Kind::Format(|d| &mut d.log.format),
     },
 ];
+
+/// For how long a resolution of the series is kept: name, variable, default, example.
+const fn kept(
+    (name, variable, default, example): (&'static str, &'static str, &'static str, &'static str),
+    doc: &'static str,
+    place: fn(&mut Draft) -> &mut Duration,
+) -> Key {
+    Key {
+        section: "series",
+        name,
+        environment: Some(variable),
+        default,
+        live: true,
+        doc,
+        example,
+        kind: Kind::Age { place, least: SERIES_RAW_AGE_MIN, most: DURATION_MAX },
+    }
+}
 
 const fn quota(quota: Quota, doc: &'static str, example: &'static str) -> Key {
     Key {

@@ -14,16 +14,17 @@ use super::address::{Listen, parse_host};
 use super::environment::{CREDENTIALS, Environment};
 use super::nearest::nearest;
 use super::{BackoffConfig, Format, HistoryConfig, JobTypeConfig, Level, Log};
-use super::{NamespaceSettings, Server};
+use super::{NamespaceSettings, SeriesConfig, Server};
 use crate::base::amount::Amount;
 use crate::base::human::{format_duration, parse_duration};
 use crate::base::limits::{
-    BACKOFF_LIST_MAX, CACHE_SHARE_BYTES_MIN, CACHE_TTL_MAX, HISTORY_AGE_MAX, HISTORY_AGE_MIN,
-    HISTORY_BYTES_MIN, HISTORY_ROWS_MAX, HISTORY_ROWS_MIN, HOSTS_MAX, JOB_DELAY_MAX,
-    JOB_TIMEOUT_MAX, JOB_TIMEOUT_MIN, JOB_TRIES_MAX, SOCKET_PATH_BYTES_MAX,
+    BACKOFF_LIST_MAX, CACHE_SHARE_BYTES_MIN, CACHE_TTL_MAX, HISTORY_ROWS_MAX, HISTORY_ROWS_MIN,
+    HOSTS_MAX, JOB_DELAY_MAX, JOB_TIMEOUT_MAX, JOB_TIMEOUT_MIN, JOB_TRIES_MAX, SKETCH_PATTERNS_MAX,
+    SOCKET_PATH_BYTES_MAX,
 };
 use crate::base::name::is_zone_name;
 use crate::base::quota::{ALLOWANCE_MAX, Allowance, Quota, Quotas};
+use crate::cache::glob::Glob;
 use crate::queue::calendar::Zone;
 
 /// A configuration while it is being filled.
@@ -36,6 +37,7 @@ pub(super) struct Draft {
     pub(super) cache: CacheDraft,
     pub(super) queue_types: BTreeMap<String, JobTypeConfig>,
     pub(super) history: HistoryConfig,
+    pub(super) series: SeriesConfig,
     pub(super) log: Log,
 }
 
@@ -84,6 +86,7 @@ impl Draft {
             },
             queue_types: BTreeMap::new(),
             history: HistoryConfig { rows: 0, bytes: 0, age: Duration::ZERO },
+            series: SeriesConfig::default(),
             log: Log { level: Level::Info, format: Format::Text },
         }
     }
@@ -125,8 +128,9 @@ pub(super) enum Kind {
     TypeTimeout,
     TypeBackoff,
     Rows(Place<u64>),
-    Bytes(Place<u64>),
-    Age(Place<Duration>),
+    Bytes { place: Place<u64>, least: u64 },
+    Age { place: Place<Duration>, least: Duration, most: Duration },
+    Patterns(Place<Vec<String>>),
     Timezone(Place<Zone>),
 }
 
@@ -178,7 +182,7 @@ impl Kind {
             Kind::Amount { .. } | Kind::NamespaceShare => {
                 "an amount of memory or a percentage".to_owned()
             }
-            Kind::ClassTtl | Kind::ClassStale | Kind::TypeTimeout | Kind::Age(_) => {
+            Kind::ClassTtl | Kind::ClassStale | Kind::TypeTimeout | Kind::Age { .. } => {
                 "a length of time".to_owned()
             }
             Kind::TypeTries => format!("a whole number from 1 to {JOB_TRIES_MAX}"),
@@ -186,7 +190,8 @@ impl Kind {
             Kind::Rows(_) => {
                 format!("a whole number from {HISTORY_ROWS_MIN} to {HISTORY_ROWS_MAX}")
             }
-            Kind::Bytes(_) => "an amount of bytes".to_owned(),
+            Kind::Bytes { .. } => "an amount of bytes".to_owned(),
+            Kind::Patterns(_) => "a list of patterns".to_owned(),
             Kind::Timezone(_) => "the name of a time zone".to_owned(),
         }
     }
@@ -236,8 +241,9 @@ impl Kind {
                 self.store_job_type(d, cx.name, given)?;
             }
             Kind::Rows(place) => *place(d) = rows(given)?,
-            Kind::Bytes(place) => *place(d) = bytes(given)?,
-            Kind::Age(place) => *place(d) = within(given, HISTORY_AGE_MIN, HISTORY_AGE_MAX)?,
+            Kind::Bytes { place, least } => *place(d) = bytes(given, *least)?,
+            Kind::Age { place, least, most } => *place(d) = within(given, *least, *most)?,
+            Kind::Patterns(place) => *place(d) = patterns(given)?,
             Kind::Timezone(place) => *place(d) = timezone(given)?,
         }
         Ok(())
@@ -273,9 +279,9 @@ impl Kind {
                 path(place(d).as_deref().unwrap_or(Path::new("")))
             }
             Kind::Listen(place) => toml_text(&place(d).to_string()),
-            Kind::Hosts(place) => {
-                let hosts: Vec<String> = place(d).iter().map(|host| toml_text(host)).collect();
-                format!("[{}]", hosts.join(", "))
+            Kind::Hosts(place) | Kind::Patterns(place) => {
+                let items: Vec<String> = place(d).iter().map(|item| toml_text(item)).collect();
+                format!("[{}]", items.join(", "))
             }
             Kind::Truth(place) => place(d).to_string(),
             Kind::Count { place, .. } => place(d).to_string(),
@@ -303,8 +309,8 @@ impl Kind {
             }
             Kind::TypeBackoff => shown_backoff(d.job_type(name).backoff.as_ref()),
             Kind::Rows(place) => place(d).to_string(),
-            Kind::Bytes(place) => toml_text(&Amount::Bytes(*place(d)).to_string()),
-            Kind::Age(place) => toml_text(&format_duration(*place(d))),
+            Kind::Bytes { place, .. } => toml_text(&Amount::Bytes(*place(d)).to_string()),
+            Kind::Age { place, .. } => toml_text(&format_duration(*place(d))),
             Kind::Timezone(place) => toml_text(place(d).name()),
         }
     }
@@ -525,16 +531,41 @@ fn rows(given: Given<'_>) -> Result<u64, Wrong> {
     })
 }
 
-fn bytes(given: Given<'_>) -> Result<u64, Wrong> {
+fn bytes(given: Given<'_>, least: u64) -> Result<u64, Wrong> {
     let text = given.text_or_number()?;
     match Amount::parse(text).map_err(|bad| wrong(text, bad.to_string()))? {
-        Amount::Bytes(bytes) if HISTORY_BYTES_MIN <= bytes => Ok(bytes),
+        Amount::Bytes(bytes) if least <= bytes => Ok(bytes),
         Amount::Bytes(_) => {
-            let least = Amount::Bytes(HISTORY_BYTES_MIN);
+            let least = Amount::Bytes(least);
             Err(wrong(text, format!("it is at least {least}")))
         }
         Amount::Percent(_) => Err(wrong(text, "it is a number of bytes, and no part of anything")),
     }
+}
+
+/// Patterns for names of metrics.
+fn patterns(given: Given<'_>) -> Result<Vec<String>, Wrong> {
+    let list = given.list()?;
+    if SKETCH_PATTERNS_MAX < list.len() {
+        let value = format!("a list of {}", list.len());
+        return Err(Wrong::Value {
+            value,
+            why: format!("there are at most {SKETCH_PATTERNS_MAX}"),
+        });
+    }
+    let read = |text: &&str| {
+        Glob::parse(text).map_err(|bad| wrong(text, bad.to_string()))?;
+        // A pattern that can match nothing is a mistake.
+        let good = |c: char| c.is_ascii_alphanumeric() || "_:*?[]!^-".contains(c);
+        if text.is_empty() || !text.chars().all(good) {
+            return Err(wrong(
+                text,
+                "a metric has letters, digits, _ and :; a * stands for any of them",
+            ));
+        }
+        Ok((*text).to_owned())
+    };
+    list.iter().map(read).collect()
 }
 
 /// A time zone, as the list spells it.

@@ -243,6 +243,7 @@ impl<'a> Loader<'a> {
             cache: finish_cache(&draft.cache),
             queue_types: draft.queue_types,
             history: draft.history,
+            series: draft.series,
             log: draft.log,
         };
         Ok(Loaded { config, values, warnings })

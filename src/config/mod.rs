@@ -69,6 +69,8 @@ pub struct Config {
     pub queue_types: BTreeMap<String, JobTypeConfig>,
     /// Finished jobs that can be searched.
     pub history: HistoryConfig,
+    /// Time series.
+    pub series: SeriesConfig,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -216,6 +218,23 @@ pub struct HistoryConfig {
     pub bytes: u64,
     /// How long each is kept.
     pub age: Duration,
+}
+
+/// Time series: for how long samples and points are kept, and in how much space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesConfig {
+    /// The most space that all of it takes.
+    pub budget: u64,
+    /// How long samples are kept.
+    pub raw: Duration,
+    /// How long points of five minutes are.
+    pub r5m: Duration,
+    /// How long points of an hour are.
+    pub r1h: Duration,
+    /// How long points of a day are.
+    pub r1d: Duration,
+    /// Metrics of which percentiles are kept.
+    pub sketch: Vec<String>,
 }
 
 /// What is logged, and how.

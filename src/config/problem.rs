@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::address::Listen;
 use super::environment::{CONFIG, CREDENTIALS};
 use super::keys::Family;
+use crate::base::human::format_duration;
 use crate::base::limits::{CONFIG_DEPTH_MAX, CONFIG_FILE_BYTES_MAX, PROBLEMS_MAX};
 use crate::base::name::BadName;
 
@@ -140,6 +142,18 @@ pub enum Error {
         /// Its name.
         class: String,
     },
+    /// Points are kept for a shorter time than what they are made of.
+    #[error("{key} is {}, shorter than {finer}, which is {}", format_duration(*age), format_duration(*its))]
+    TierShorter {
+        /// The key.
+        key: String,
+        /// What it is.
+        age: Duration,
+        /// The key of what is finer.
+        finer: String,
+        /// What that is.
+        its: Duration,
+    },
     /// Others could connect, and nothing encrypts.
     #[error(
         "server.listen = \"{listen}\" lets other machines connect, and nothing encrypts: tokens and data would cross the network in plain text"
@@ -219,6 +233,7 @@ impl Error {
             Error::TooMany { family: Family::Class } => "too_many_classes",
             Error::TooMany { family: Family::JobType } => "too_many_job_types",
             Error::ClassWithoutTtl { .. } => "class_without_ttl",
+            Error::TierShorter { .. } => "tier_shorter",
             Error::ListenNeedsTls { .. } => "listen_needs_tls",
             Error::HalfOfTls { .. } => "tls_incomplete",
             Error::TlsUnusable { .. } => "tls_unusable",
@@ -273,6 +288,9 @@ impl Error {
             }
             Error::ClassWithoutTtl { class } => {
                 format!("write below [{}]: ttl = \"5m\"", Family::Class.named(class))
+            }
+            Error::TierShorter { key, its, finer, .. } => {
+                format!("set {key} to {} or more, or {finer} to less", format_duration(*its))
             }
             Error::ListenNeedsTls { listen } => ways_out(listen),
             Error::HalfOfTls { missing, given } => {

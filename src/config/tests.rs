@@ -137,6 +137,12 @@ fn an_empty_file_and_no_file_give_the_defaults() {
         history.rows = 1000000
         history.bytes = "1GiB"
         history.age = "7d"
+        series.budget = "1GiB"
+        series.raw = "14d"
+        series.r5m = "90d"
+        series.r1h = "730d"
+        series.r1d = "3650d"
+        series.sketch = []
         log.level = "info"
         log.format = "text"
     "#]]
@@ -290,7 +296,7 @@ quues = 3
 
         error[unknown_section]: unknown section sever; did you mean [server]?
           where: /etc/holdfast/holdfast.toml:8
-          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [log]
+          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [series], [log]
 
         error[unknown_key]: unknown key tier.small.quues; did you mean tier.small.queues?
           where: /etc/holdfast/holdfast.toml:10
@@ -348,7 +354,7 @@ fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
         expect![[r"
             error[unknown_section]: unknown section listen; did you mean listen in section [server]?
               where: /etc/holdfast/holdfast.toml:1
-              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [log]
+              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [series], [log]
 
             error[not_a_section]: server is a section, not a whole number
               where: /etc/holdfast/holdfast.toml:2
@@ -994,6 +1000,100 @@ timezone = "CET; rm -rf"
               help:  write: timezone = "Europe/Berlin"
 
             then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
+}
+
+#[test]
+fn series_are_kept_for_so_long_and_in_so_much_space() {
+    let text = r#"
+        [series]
+        budget = "256MiB"
+        raw = "3d"
+        r5m = "30d"
+        r1h = "30d"
+        r1d = 86_400_000
+        sketch = ["*_latency_seconds", "http:request?"]
+    "#;
+    let config = load_file(text).unwrap().config.series;
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let sketch = vec!["*_latency_seconds".to_owned(), "http:request?".to_owned()];
+    let expected = SeriesConfig {
+        budget: 256 << 20,
+        raw: days(3),
+        r5m: days(30),
+        r1h: days(30),
+        r1d: days(1000),
+        sketch,
+    };
+    assert_eq!(config, expected);
+    let variables = [("HOLDFAST_SERIES_SKETCH", "a*, b"), ("HOLDFAST_SERIES_RAW", "2d")];
+    let config = load_all(text, &variables, &[]).unwrap().config.series;
+    assert_eq!((config.sketch, config.raw), (vec!["a*".to_owned(), "b".to_owned()], days(2)));
+}
+
+#[test]
+fn mistakes_in_series_are_told_with_the_way_to_mend_them() {
+    check(
+        r#"
+[series]
+budget = "31MiB"
+raw = "47h"
+r5m = "36501d"
+sketch = ["[a", "my metric", ""]
+tiers = 5
+"#,
+        expect![[r#"
+            error[wrong_value]: series.budget cannot be "31MiB": it is at least 32MiB
+              where: /etc/holdfast/holdfast.toml:3
+              help:  write: budget = "256MiB"
+
+            error[wrong_value]: series.raw cannot be "47h": it is 2d to 36500d
+              where: /etc/holdfast/holdfast.toml:4
+              help:  write: raw = "7d"
+
+            error[wrong_value]: series.r5m cannot be "36501d": a duration is at most 36500d
+              where: /etc/holdfast/holdfast.toml:5
+              help:  write: r5m = "30d"
+
+            error[wrong_value]: series.sketch cannot be "[a": the [ at byte 0 is never closed; a bracket itself is written \[
+              where: /etc/holdfast/holdfast.toml:6
+              help:  write: sketch = ["*_latency_seconds"]
+
+            error[unknown_key]: unknown key series.tiers
+              where: /etc/holdfast/holdfast.toml:7
+              help:  the keys of [series] are budget, raw, r5m, r1h, r1d, sketch
+
+            then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
+    check(
+        r#"
+[series]
+raw = "100d"
+r1d = "1y"
+"#,
+        expect![[r#"
+            error[wrong_value]: series.r1d cannot be "1y": a duration is a number of seconds or a number with a unit: 250ms, 30s, 5m, 1h, 7d
+              where: /etc/holdfast/holdfast.toml:4
+              help:  write: r1d = "1825d"
+
+            error[tier_shorter]: series.r5m is 90d, shorter than series.raw, which is 100d
+              where: default
+              help:  set series.r5m to 100d or more, or series.raw to less
+
+            then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
+    check(
+        "[series]\nr1h = \"20d\"\nr1d = \"10d\"\n",
+        expect![[r"
+        error[tier_shorter]: series.r1h is 20d, shorter than series.r5m, which is 90d
+          where: /etc/holdfast/holdfast.toml:2
+          help:  set series.r1h to 90d or more, or series.r5m to less
+
+        error[tier_shorter]: series.r1d is 10d, shorter than series.r1h, which is 20d
+          where: /etc/holdfast/holdfast.toml:3
+          help:  set series.r1d to 20d or more, or series.r1h to less
+
+        then run: holdfast config check --config /etc/holdfast/holdfast.toml"]],
     );
 }
 

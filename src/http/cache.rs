@@ -110,13 +110,26 @@ fn miss() -> Problem {
     Problem::new("cache_miss", "the key is not there: it was never put, has ended, or was evicted")
 }
 
+/// What the server keeps there itself is nobody else's to read, change or count.
+const OWN: &str = "holdfast.";
+
+fn check_own(name: &str) -> Result<(), Problem> {
+    if !name.starts_with(OWN) {
+        return Ok(());
+    }
+    let detail = "namespaces that begin with holdfast. are the server's own; choose another name";
+    Err(Problem::new("invalid_namespace", detail))
+}
+
 fn namespace(cx: &Cx) -> Result<Namespace, Problem> {
+    check_own(cx.param("ns"))?;
     Ok(Namespace::parse(cx.param("ns"))?)
 }
 
 /// The namespace of the path, if it is there.
 fn space(cx: &Cx) -> Result<Option<Arc<Space>>, Problem> {
     let name = cx.param("ns");
+    check_own(name)?;
     match cx.app().space(&cx.caller().tenant, name) {
         Some(space) => Ok(Some(space)),
         // Of what is not there, the name is looked at: a typo is told.

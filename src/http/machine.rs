@@ -2,6 +2,8 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "every handler has the same type")]
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,10 +12,12 @@ use super::prometheus;
 use super::reply::Reply;
 use super::request::Cx;
 use super::stores::{self, StoreFigures};
+use crate::app::App;
 use crate::app::outside::{Disk, SettingChange};
 use crate::base::limits::{DISK_MARGIN_BYTES, HANDLER_DEADLINE, QUEUES_TOLD_MAX};
+use crate::base::time::Timestamp;
 use crate::exec;
-use crate::exec::writer::State;
+use crate::exec::writer::{State, Writer};
 
 /// One word.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +45,8 @@ pub struct Status {
     stores: Vec<Store>,
     /// Jobs, beside the figures of their stores.
     jobs: Jobs,
+    /// Time series, beside the figures of their store.
+    series: SeriesStatus,
     /// The threads for work that is all CPU.
     pool: Pool,
     /// Background work.
@@ -106,6 +112,51 @@ pub struct Jobs {
     waiters: usize,
     /// Processes of workers that are watched.
     processes_watched: usize,
+}
+
+/// Time series.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SeriesStatus {
+    /// How many there are, of all tenants.
+    count: usize,
+    /// Samples that are not in a block yet.
+    open_samples: usize,
+    /// The most bytes of pages that they may take.
+    budget_bytes: u64,
+    /// Bytes of pages that they take.
+    live_bytes: u64,
+    /// What is kept, the finest first.
+    tiers: Vec<TierStatus>,
+    /// Length of series.wal.
+    wal_bytes: u64,
+    /// Bytes of it that could not be read at the start because it was damaged; a copy of all of it is series.wal.damaged.
+    wal_damaged_bytes: u64,
+    /// `ok`, or `failed` while samples are refused because series.wal cannot be written.
+    log_state: &'static str,
+    /// Samples that were refused since the start, by reason.
+    #[schema(value_type = Object)]
+    refused: BTreeMap<&'static str, u64>,
+    /// Blocks that were damaged when somebody read them, since the start.
+    damaged: u64,
+}
+
+/// A resolution of the series.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TierStatus {
+    /// `raw`, `5m`, `1h` or `1d`.
+    resolution: &'static str,
+    /// For so long it is kept, if there is room.
+    retention_seconds: u64,
+    /// Where its oldest stretch begins; null without any.
+    oldest: Option<String>,
+    /// What it takes.
+    bytes: u64,
+    /// Its blocks.
+    rows: u64,
+    /// Stretches that went because they were too old, since the start.
+    expired: u64,
+    /// Stretches that went because there was no room, since the start.
+    evicted: u64,
 }
 
 /// The CPU pool.
@@ -206,7 +257,8 @@ fn readiness(cx: &Cx) -> Result<(), exec::Error> {
         return Err(exec::Error::Stopping);
     }
     let app = cx.app();
-    let states = [app.keeper().state(), app.kept().writer().state(), app.jobs().writer().state()];
+    let writers = [app.kept().writer(), app.jobs().writer(), app.series().writer()];
+    let states = std::iter::once(app.keeper().state()).chain(writers.map(Writer::state));
     for state in states {
         match state {
             State::Open => {}
@@ -285,6 +337,33 @@ fn warnings(cx: &Cx) -> Vec<String> {
     told.collect()
 }
 
+fn series(app: &App) -> SeriesStatus {
+    let figures = app.series().figures();
+    let settings = app.settings();
+    let keep = &settings.series.keep;
+    let tiers = figures.tiers.iter().map(|tier| TierStatus {
+        resolution: tier.tier.as_str(),
+        retention_seconds: keep.of(tier.tier).as_secs(),
+        oldest: tier.oldest_ms.and_then(Timestamp::from_unix_ms).map(|at| at.to_string()),
+        bytes: tier.held.bytes,
+        rows: tier.held.rows,
+        expired: tier.expired,
+        evicted: tier.evicted,
+    });
+    SeriesStatus {
+        count: figures.series,
+        open_samples: figures.open_samples,
+        budget_bytes: keep.budget,
+        live_bytes: figures.live_bytes,
+        tiers: tiers.collect(),
+        wal_bytes: figures.log_bytes,
+        wal_damaged_bytes: figures.log_damaged,
+        log_state: if figures.log_failed { "failed" } else { "ok" },
+        refused: stores::refused_samples(&figures.counts).into(),
+        damaged: figures.counts.damaged,
+    }
+}
+
 /// `GET /v1/status`
 pub(super) async fn status(cx: Cx) -> Result<Reply, Problem> {
     let app = cx.app();
@@ -332,6 +411,7 @@ pub(super) async fn status(cx: Cx) -> Result<Reply, Problem> {
             waiters: jobs.waiters,
             processes_watched: jobs.watched,
         },
+        series: series(app),
         warnings: warnings(&cx),
     }))
 }

@@ -7,6 +7,8 @@
 //!                                                       |
 //!                               [routes]: ROUTES ------> handler(Cx) -> Reply | Problem
 //!                                    '---> router, scopes, limits, OpenAPI
+//!
+//!  [recorder], every 10 s: what /metrics tells --> series
 //! ```
 //!
 //! **Invariants**
@@ -41,9 +43,11 @@ pub mod openapi;
 pub mod problem;
 pub mod queue;
 pub mod queue_bodies;
+pub mod recorder;
 pub mod reply;
 pub mod request;
 pub mod routes;
+pub mod series;
 pub mod service;
 pub mod slow;
 pub mod tenants;
@@ -56,6 +60,7 @@ mod json;
 mod prometheus;
 mod query;
 pub(crate) mod queue_terms;
+pub(crate) mod series_terms;
 mod spans;
 mod splice;
 mod stores;

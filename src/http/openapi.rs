@@ -13,14 +13,22 @@ use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 /// The schemas of all types that were met, by name.
 pub type Schemas = BTreeMap<String, Value>;
 
-/// What a body is: its media type and its schema; `None` for no body.
-pub type Content = fn(&mut Schemas) -> Option<(&'static str, Value)>;
+/// What a body may be: its media types with their schemas; none for no body.
+pub type Bodies = Vec<(&'static str, Value)>;
+
+/// Tells what a body may be, and takes down the schemas that it names.
+pub type Content = fn(&mut Schemas) -> Bodies;
 
 /// No body.
-pub const NOTHING: Content = |_| None;
+pub const NOTHING: Content = |_| Bodies::new();
 
 /// JSON of this type.
-pub fn json<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Option<(&'static str, Value)> {
+pub fn json<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Bodies {
+    vec![("application/json", reference::<T>(schemas))]
+}
+
+/// A reference to the schema of this type, which is taken down.
+pub(super) fn reference<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Value {
     let mut met: Vec<(String, RefOr<Schema>)> = Vec::new();
     T::schemas(&mut met);
     let name = T::name().into_owned();
@@ -29,12 +37,12 @@ pub fn json<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Option<(&'static str,
         let schema = serde_json::to_value(schema).expect("BUG: a schema is plain JSON");
         schemas.insert(name, schema);
     }
-    Some(("application/json", value!({ "$ref": format!("#/components/schemas/{name}") })))
+    value!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
 /// A page of a list of these.
-pub fn page<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Option<(&'static str, Value)> {
-    let (media_type, item) = json::<T>(schemas)?;
+pub fn page<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Bodies {
+    let item = reference::<T>(schemas);
     let schema = value!({
         "type": "object",
         "required": ["items", "next"],
@@ -43,22 +51,34 @@ pub fn page<T: utoipa::ToSchema>(schemas: &mut Schemas) -> Option<(&'static str,
             "next": { "type": ["string", "null"], "description": "The cursor of the next page." },
         },
     });
-    Some((media_type, schema))
+    vec![("application/json", schema)]
 }
 
 /// JSON of some shape.
-pub fn any_json(_: &mut Schemas) -> Option<(&'static str, Value)> {
-    Some(("application/json", value!({ "type": "object" })))
+pub fn any_json(_: &mut Schemas) -> Bodies {
+    vec![("application/json", value!({ "type": "object" }))]
 }
 
 /// Text.
-pub fn text(_: &mut Schemas) -> Option<(&'static str, Value)> {
-    Some(("text/plain", value!({ "type": "string" })))
+pub fn text(_: &mut Schemas) -> Bodies {
+    vec![("text/plain", value!({ "type": "string" }))]
+}
+
+/// Samples, in JSON or as text.
+pub fn samples(schemas: &mut Schemas) -> Bodies {
+    let exposition = value!({
+        "type": "string",
+        "description": "The text format of Prometheus, a sample a line; moments are unix milliseconds.",
+        "examples": ["# TYPE room_celsius gauge\nroom_celsius{room=\"cellar\"} 11.5\n"],
+    });
+    let mut bodies = json::<super::series::write::SamplesRequest>(schemas);
+    bodies.push(("text/plain", exposition));
+    bodies
 }
 
 /// Bytes of any type.
-pub fn bytes(_: &mut Schemas) -> Option<(&'static str, Value)> {
-    Some(("*/*", value!({ "type": "string", "format": "binary" })))
+pub fn bytes(_: &mut Schemas) -> Bodies {
+    vec![("*/*", value!({ "type": "string", "format": "binary" }))]
 }
 
 /// A number or a text.
@@ -74,6 +94,17 @@ fn number_or_text(about: &str, example: &str) -> Schema {
 /// A length of time.
 pub fn duration() -> Schema {
     number_or_text("Seconds, or a text such as 250ms, 30s, 5m, 1h or 7d.", "30d")
+}
+
+/// The value of a sample.
+pub fn sample_value() -> Schema {
+    number_or_text("A number, or NaN, +Inf or -Inf as a text.", "NaN")
+}
+
+/// Points of a series: moments in unix milliseconds, and values.
+pub fn points() -> Schema {
+    let point = utoipa::openapi::schema::ArrayBuilder::new().items(RefOr::T(anything()));
+    utoipa::openapi::schema::ArrayBuilder::new().items(RefOr::T(Schema::from(point))).into()
 }
 
 /// Lengths of time.
@@ -193,8 +224,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     if !parameters.is_empty() {
         operation["parameters"] = Value::Array(parameters);
     }
-    if let Some((media_type, schema)) = (route.doc.request)(schemas) {
-        let content = value!({ media_type: { "schema": schema } });
+    if let Some(content) = content((route.doc.request)(schemas)) {
         operation["requestBody"] = value!({ "required": true, "content": content });
     }
     let (scopes, about) = match route.access {
@@ -221,6 +251,14 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     };
     operation["description"] = value!(format!("{needs}{about}{limit}"));
     operation
+}
+
+/// What a body may be, by its media type; nothing for no body.
+fn content(bodies: Bodies) -> Option<Value> {
+    let by_type =
+        bodies.into_iter().map(|(kind, schema)| (kind.to_owned(), value!({ "schema": schema })));
+    let content: Map<String, Value> = by_type.collect();
+    (!content.is_empty()).then_some(Value::Object(content))
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
@@ -254,8 +292,8 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut responses = Map::new();
     for answer in route.doc.answers {
         let mut response = value!({ "description": answer.about });
-        if let Some((media_type, schema)) = (answer.body)(schemas) {
-            response["content"] = value!({ media_type: { "schema": schema } });
+        if let Some(content) = content((answer.body)(schemas)) {
+            response["content"] = content;
         }
         responses.insert(answer.status.to_string(), response);
     }

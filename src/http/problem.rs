@@ -17,7 +17,7 @@ use crate::base::cursor::BadCursor;
 use crate::base::human::BadDuration;
 use crate::base::id::BadId;
 use crate::base::limits::{
-    IDEMPOTENCY_TTL, LOCKS_MAX, QUEUES_MAX, TENANT_SCHEDULES_MAX, UNDO_BYTES_MAX,
+    IDEMPOTENCY_TTL, LOCKS_MAX, QUERY_POINTS_MAX, QUEUES_MAX, TENANT_SCHEDULES_MAX, UNDO_BYTES_MAX,
 };
 use crate::base::name::BadName;
 use crate::base::quota::BadAllowance;
@@ -26,6 +26,8 @@ use crate::cache::Error as CacheError;
 use crate::cache::locks::Error as LockError;
 use crate::exec;
 use crate::queue::{Error as QueueError, RowError};
+use crate::series::Error as SeriesError;
+use crate::series::query::BadQuery;
 use crate::store::Error as StoreError;
 
 /// The media type of a problem.
@@ -59,7 +61,7 @@ pub const KINDS: &[Kind] = &[
     kind("unknown_parameter", 400, "the query has a parameter that nobody knows", false),
     kind("invalid_backoff", 400, "not waits between tries", false),
     kind("invalid_busy_ms", 400, "not a figure", false),
-    kind("invalid_by", 400, "not a step of a number or a time to hold a lease", false),
+    kind("invalid_by", 400, "not what by may say here: a number, a time or labels", false),
     kind("invalid_catch_up", 400, "not a rule for missed moments", false),
     kind("invalid_checkpoint", 400, "not a checkpoint", false),
     kind("invalid_command", 400, "not a command for a worker", false),
@@ -70,6 +72,7 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_cron", 400, "not a line of cron", false),
     kind("invalid_cursor", 400, "the cursor does not belong here", false),
     kind("invalid_delay", 400, "not a time to wait before a job runs", false),
+    kind("invalid_durable", 400, "not true or false", false),
     kind("invalid_duration", 400, "not a length of time", false),
     kind("invalid_encoding", 400, "not an encoding of values", false),
     kind("invalid_error", 400, "not an error", false),
@@ -78,6 +81,7 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_extend", 400, "not a time for which leases are kept", false),
     kind("invalid_fields", 400, "not fields of a job", false),
     kind("invalid_fingerprint", 400, "not a kind of failure", false),
+    kind("invalid_fn", 400, "not a function of samples", false),
     kind("invalid_from", 400, "not a moment", false),
     kind("invalid_history_payload", 400, "not true or false", false),
     kind("invalid_host", 400, "not the name of a machine", false),
@@ -95,6 +99,7 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_leases", 400, "not leases", false),
     kind("invalid_limit", 400, "not a number of items", false),
     kind("invalid_lock", 400, "not the name of a lock", false),
+    kind("invalid_match", 400, "not a selector of series", false),
     kind("invalid_max", 400, "not a number of jobs", false),
     kind("invalid_max_crashes", 400, "not a number of crashes", false),
     kind("invalid_max_depth", 400, "not a number of jobs", false),
@@ -113,11 +118,14 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_priority", 400, "not a priority", false),
     kind("invalid_progress", 400, "not a part of a job", false),
     kind("invalid_q", 400, "not a text to look for", false),
+    kind("invalid_queries", 400, "not queries", false),
     kind("invalid_queue", 400, "not the name of a queue", false),
     kind("invalid_queues", 400, "not names of queues", false),
     kind("invalid_quotas", 400, "not quotas", false),
+    kind("invalid_range", 400, "not a range of time", false),
     kind("invalid_rate", 400, "not a rate", false),
     kind("invalid_reason", 400, "not a reason", false),
+    kind("invalid_reduce", 400, "not a way to put series together", false),
     kind("invalid_result", 400, "not a result", false),
     kind("invalid_result_ttl", 400, "not a time for which a result is kept", false),
     kind("invalid_retention", 400, "not what is kept of jobs", false),
@@ -126,16 +134,18 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_run_at", 400, "not a moment at which a job may run", false),
     kind("invalid_schedule", 400, "not the name of a schedule", false),
     kind("invalid_scopes", 400, "not scopes", false),
+    kind("invalid_select", 400, "not a selector of series", false),
     kind("invalid_stale", 400, "not a time after the ttl", false),
     kind("invalid_state", 400, "not a state", false),
     kind("invalid_states", 400, "not states", false),
+    kind("invalid_step", 400, "not a step of time", false),
     kind("invalid_tag", 400, "not a tag", false),
     kind("invalid_tags", 400, "not tags", false),
     kind("invalid_target_wait", 400, "not a time to wait", false),
     kind("invalid_tenant", 400, "not the name of a tenant", false),
     kind("invalid_tier", 400, "not a tier of the configuration", false),
     kind("invalid_time", 400, "not a moment", false),
-    kind("invalid_timeout", 400, "not a time for which an attempt may run", false),
+    kind("invalid_timeout", 400, "not a time that this may take", false),
     kind("invalid_timezone", 400, "not a time zone", false),
     kind("invalid_to", 400, "not a moment", false),
     kind("invalid_ttl", 400, "not a time for which a key is fresh or a lock is held", false),
@@ -144,6 +154,9 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_value", 400, "not a value", false),
     kind("invalid_wait", 400, "not a time to wait", false),
     kind("invalid_worker", 400, "not the id of a worker", false),
+    kind("no_distribution", 400, "percentiles are not known for this range", false),
+    kind("too_many_points", 400, "the answer would have too many points", false),
+    kind("too_many_series", 400, "too many series are meant", false),
     kind("unauthenticated", 401, "a valid token is needed", false),
     kind("forbidden", 403, "the token may not do this", false),
     kind("quota_exceeded", 403, "there is as much as there may be", false),
@@ -356,6 +369,10 @@ impl From<AppError> for Problem {
             AppError::LeaseLost(state) | AppError::JobFinished(state) => {
                 Problem::new(error.code(), error.to_string()).with("state", state.as_str())
             }
+            AppError::Series(refused) => series_problem(refused, &error),
+            AppError::SeriesFull => {
+                Problem::new(error.code(), error.to_string()).retry_after(COME_BACK)
+            }
             AppError::UnknownJob(_)
             | AppError::UnknownQueue(_)
             | AppError::UnknownLease
@@ -448,6 +465,33 @@ fn queue_problem(refused: &QueueError, error: &AppError) -> Problem {
     }
 }
 
+fn series_problem(refused: &SeriesError, error: &AppError) -> Problem {
+    let problem = Problem::new(error.code(), error.to_string());
+    match refused {
+        SeriesError::Selector(bad) => problem.with("at", bad.at),
+        SeriesError::Query(bad) => match bad {
+            BadQuery::TooManyPoints { points } => {
+                problem.with("points", *points).with("limit", QUERY_POINTS_MAX)
+            }
+            BadQuery::TooMuch { points, series, limit } => {
+                problem.with("points", *points).with("series", *series).with("limit", *limit)
+            }
+            BadQuery::TooManySeries { found, limit } => {
+                problem.with("series", *found).with("limit", *limit)
+            }
+            BadQuery::Range
+            | BadQuery::Step(_)
+            | BadQuery::NoDistribution(_)
+            | BadQuery::Reduce(_) => problem,
+        },
+        SeriesError::TooLate => problem,
+        SeriesError::Row(cause) => {
+            tracing::error!(?cause, "series were not read or written");
+            Problem::new("internal", "a fault of the server; its log says more")
+        }
+    }
+}
+
 fn unknown_outcome() -> Problem {
     let detail = "the disk failed during the commit: it may or may not be stored; look before you \
                   try again";
@@ -511,5 +555,50 @@ impl From<BadName> for Problem {
     fn from(error: BadName) -> Problem {
         let code = format!("invalid_{}", error.what);
         Problem::new(&code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Problem;
+    use crate::app::Error as AppError;
+    use crate::series::Error as SeriesError;
+    use crate::series::query::BadQuery;
+    use crate::series::select::Selector;
+
+    fn told(error: SeriesError) -> (u16, &'static str, Value) {
+        let problem = Problem::from(AppError::Series(error));
+        let fields = problem.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        (problem.kind.status, problem.kind.code, Value::Object(fields.collect()))
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_query_is_told_with_its_figures() {
+        let bad = Selector::parse("cpu{").unwrap_err();
+        assert_eq!(told(bad.into()), (400, "invalid_select", json!({ "at": 4 })));
+        let query = |bad: BadQuery| told(bad.into());
+        assert_eq!(query(BadQuery::Range), (400, "invalid_range", json!({})));
+        assert_eq!(query(BadQuery::Step("x".into())), (400, "invalid_step", json!({})));
+        assert_eq!(query(BadQuery::Reduce("x")), (400, "invalid_reduce", json!({})));
+        assert_eq!(
+            query(BadQuery::NoDistribution("x".into())),
+            (400, "no_distribution", json!({}))
+        );
+        let fields = json!({ "points": 20_000, "limit": 11_000 });
+        assert_eq!(
+            query(BadQuery::TooManyPoints { points: 20_000 }),
+            (400, "too_many_points", fields)
+        );
+        let fields = json!({ "points": 9, "series": 3, "limit": 8 });
+        let much = BadQuery::TooMuch { points: 9, series: 3, limit: 8 };
+        assert_eq!(query(much), (400, "too_many_points", fields));
+        let many = BadQuery::TooManySeries { found: 9, limit: 8 };
+        assert_eq!(query(many), (400, "too_many_series", json!({ "series": 9, "limit": 8 })));
+        assert_eq!(told(SeriesError::TooLate).0, 503);
+        let full = Problem::from(AppError::SeriesFull);
+        assert_eq!((full.kind.code, full.kind.retryable), ("overloaded", true));
+        assert!(full.headers.iter().any(|(name, _)| name == "retry-after"));
     }
 }

@@ -1,156 +1,119 @@
-//! The figures of this server in Prometheus' text format.
+//! The figures of this server: for Prometheus, and for our own series.
+//!
+//! ```text
+//!   tell --[walk]--> Exposition: text for /metrics
+//!              '---> recorder: samples, every 10 s
+//! ```
 //!
 //! Every family is written once, with its help and its type. Names begin with `holdfast_`; units are seconds
 //! and bytes; counters end in `_total`.
 
-use std::fmt::{Display, Write as _};
+mod walk;
+
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use self::walk::{Exposition, Walk};
+pub(super) use self::walk::{Figure, Sink};
 use super::Edge;
 use super::machine::state_word;
 use super::stores::{self, JobFigures, StoreFigures};
 use crate::app::queue::QueueView;
+use crate::app::series::TierFigures;
 use crate::base::id::TenantId;
 use crate::base::limits::{NAMESPACES_TOLD_MAX, QUEUES_TOLD_MAX};
 use crate::cache::entry::Stats;
-use crate::exec::figures::HistogramFigures;
 use crate::queue::figures::{Percentiles, Told};
 
-/// What Prometheus calls this text.
+/// What Prometheus calls this walk.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Powers of two, of nanoseconds, at which buckets of latency end: 65 us to 17 s.
-const LATENCY_BUCKETS: [usize; 10] = [16, 18, 20, 22, 24, 26, 28, 30, 32, 34];
-
-/// A family under construction.
-struct Text(String);
-
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
-        let _ = if labels.is_empty() {
-            writeln!(self.0, "{name} {value}")
-        } else {
-            writeln!(self.0, "{name}{{{labels}}} {value}")
-        };
-    }
-
-    /// A family of one sample.
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, "", value);
-    }
-
-    /// A family of one sample that may not be there.
-    fn maybe(&mut self, name: &str, kind: &str, help: &str, value: Option<impl Display>) {
-        if let Some(value) = value {
-            self.single(name, kind, help, value);
-        }
-    }
-
-    /// The buckets of a histogram of nanoseconds, in seconds.
-    fn histogram(&mut self, name: &str, labels: &str, figures: &HistogramFigures) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        for end in LATENCY_BUCKETS {
-            let below: u64 = figures.buckets[..end].iter().sum();
-            let le = seconds(1 << end);
-            self.sample(&format!("{name}_bucket"), &format!("{labels}{comma}le=\"{le}\""), below);
-        }
-        let count = figures.count();
-        self.sample(&format!("{name}_bucket"), &format!("{labels}{comma}le=\"+Inf\""), count);
-        self.sample(&format!("{name}_sum"), labels, seconds(figures.sum));
-        self.sample(&format!("{name}_count"), labels, count);
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
+/// Everything there is to tell, as Prometheus reads it.
+pub(super) fn render(edge: &Edge, jobs_told: &Jobs) -> String {
+    let mut text = Exposition::default();
+    tell(edge, jobs_told, &mut text);
+    text.into_text()
 }
 
 /// Everything there is to tell.
-pub(super) fn render(edge: &Edge, jobs_told: &Jobs) -> String {
-    let mut text = Text(String::with_capacity(16 << 10));
-    about(&mut text, edge);
-    requests(&mut text, edge);
-    connections(&mut text, edge);
-    refusals(&mut text, edge);
-    stores(&mut text, edge);
-    cache(&mut text, edge);
-    jobs(&mut text, &jobs_told.figures);
-    queues(&mut text, edge, &jobs_told.queues);
-    pool(&mut text, edge);
-    workers(&mut text, edge);
-    process(&mut text, edge);
-    text.0
+pub(super) fn tell(edge: &Edge, jobs_told: &Jobs, sink: &mut dyn Sink) {
+    let mut walk = Walk(sink);
+    about(&mut walk, edge);
+    requests(&mut walk, edge);
+    connections(&mut walk, edge);
+    refusals(&mut walk, edge);
+    stores(&mut walk, edge);
+    cache(&mut walk, edge);
+    series(&mut walk, edge);
+    jobs(&mut walk, &jobs_told.figures);
+    queues(&mut walk, edge, &jobs_told.queues);
+    pool(&mut walk, edge);
+    workers(&mut walk, edge);
+    process(&mut walk, edge);
 }
 
-fn about(text: &mut Text, edge: &Edge) {
+fn about(walk: &mut Walk<'_>, edge: &Edge) {
     let version = concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"");
-    text.family("holdfast_info", "gauge", "The version.");
-    text.sample("holdfast_info", version, 1);
+    walk.family("holdfast_info", "gauge", "The version.");
+    walk.sample("holdfast_info", version, 1_u64);
     let uptime = edge.app.clock().mono().since(edge.started.mono);
     let help = "Time since the process began to serve.";
-    text.single("holdfast_uptime_seconds", "gauge", help, uptime.as_secs_f64());
+    walk.single("holdfast_uptime_seconds", "gauge", help, uptime.as_secs_f64());
     let (tenants, tokens) = edge.app.directory().counts();
-    text.single("holdfast_tenants", "gauge", "Tenants.", tenants);
-    text.single("holdfast_tokens", "gauge", "Tokens.", tokens);
+    walk.single("holdfast_tenants", "gauge", "Tenants.", tenants);
+    walk.single("holdfast_tokens", "gauge", "Tokens.", tokens);
 }
 
-fn requests(text: &mut Text, edge: &Edge) {
+fn requests(walk: &mut Walk<'_>, edge: &Edge) {
     let routes = edge.figures.by_route();
     let labels = |index: usize| match edge.router.route(index) {
         Some(route) => format!("method=\"{}\",route=\"{}\"", route.verb.as_str(), route.path),
         None => "method=\"other\",route=\"other\"".to_owned(),
     };
-    text.family("holdfast_http_requests_total", "counter", "Requests answered.");
+    walk.family("holdfast_http_requests_total", "counter", "Requests answered.");
     for route in &routes {
         for (status, count) in &route.answers {
             let labels = format!("{},status=\"{status}\"", labels(route.route));
-            text.sample("holdfast_http_requests_total", &labels, count);
+            walk.sample("holdfast_http_requests_total", &labels, *count);
         }
     }
     let name = "holdfast_http_request_seconds";
-    text.family(name, "histogram", "Time from the head of a request to its answer.");
+    walk.family(name, "histogram", "Time from the head of a request to its answer.");
     for route in &routes {
-        text.histogram(name, &labels(route.route), &route.took_ns);
+        walk.histogram(name, &labels(route.route), &route.took_ns);
     }
     let in_flight = edge.figures.in_flight.load(Relaxed);
     let help = "Requests under way.";
-    text.single("holdfast_http_requests_in_flight", "gauge", help, in_flight);
+    walk.single("holdfast_http_requests_in_flight", "gauge", help, in_flight);
     let panics = edge.figures.panics.load(Relaxed);
-    text.single("holdfast_panics_total", "counter", "Handlers that panicked.", panics);
+    walk.single("holdfast_panics_total", "counter", "Handlers that panicked.", panics);
 }
 
-fn connections(text: &mut Text, edge: &Edge) {
+fn connections(walk: &mut Walk<'_>, edge: &Edge) {
     let figures = edge.connections.figures();
-    text.single("holdfast_connections", "gauge", "Open connections.", figures.open);
-    text.single("holdfast_connections_max", "gauge", "How many there may be.", figures.max);
+    walk.single("holdfast_connections", "gauge", "Open connections.", figures.open);
+    walk.single("holdfast_connections_max", "gauge", "How many there may be.", figures.max);
     let help = "Connections accepted.";
-    text.single("holdfast_connections_accepted_total", "counter", help, figures.accepted);
+    walk.single("holdfast_connections_accepted_total", "counter", help, figures.accepted);
     let name = "holdfast_connections_ended_total";
-    text.family(name, "counter", "Connections that we ended, by reason.");
-    text.sample(name, "reason=\"evicted\"", figures.evicted);
-    text.sample(name, "reason=\"timed_out\"", figures.timed_out);
-    text.sample(name, "reason=\"refused\"", figures.refused);
+    walk.family(name, "counter", "Connections that we ended, by reason.");
+    walk.sample(name, "reason=\"evicted\"", figures.evicted);
+    walk.sample(name, "reason=\"timed_out\"", figures.timed_out);
+    walk.sample(name, "reason=\"refused\"", figures.refused);
     let help = "Times that accepting a connection failed.";
-    text.single("holdfast_accept_errors_total", "counter", help, figures.accept_errors);
+    walk.single("holdfast_accept_errors_total", "counter", help, figures.accept_errors);
 }
 
-fn refusals(text: &mut Text, edge: &Edge) {
+fn refusals(walk: &mut Walk<'_>, edge: &Edge) {
     let refused = edge.app.refused_attempts();
     let name = "holdfast_wrong_tokens_total";
-    text.family(name, "counter", "Wrong tokens, by what was answered.");
-    text.sample(name, "answer=\"unauthenticated\"", refused.refused);
-    text.sample(name, "answer=\"rate_limited\"", refused.throttled);
+    walk.family(name, "counter", "Wrong tokens, by what was answered.");
+    walk.sample(name, "answer=\"unauthenticated\"", refused.refused);
+    walk.sample(name, "answer=\"rate_limited\"", refused.throttled);
     let name = "holdfast_slow_total";
-    text.family(name, "counter", "Slow work, by kind.");
+    walk.family(name, "counter", "Slow work, by kind.");
     for (kind, count) in edge.app.slow().counts() {
-        text.sample(name, &format!("kind=\"{}\"", kind.as_str()), count);
+        walk.sample(name, &format!("kind=\"{}\"", kind.as_str()), count);
     }
 }
 
@@ -172,29 +135,91 @@ const STORE_FAMILIES: [StoreFamily; 12] = [
     ("disk_short", "gauge", "1 when what grows is refused.", |s| u64::from(s.disk_short)),
 ];
 
-fn stores(text: &mut Text, edge: &Edge) {
+fn stores(walk: &mut Walk<'_>, edge: &Edge) {
     let stores = stores::all(&edge.app);
     let label = |store: &StoreFigures| format!("store=\"{}\"", store.name);
-    text.family("holdfast_store_state", "gauge", "Where a store stands.");
+    walk.family("holdfast_store_state", "gauge", "Where a store stands.");
     for store in &stores {
         let state = format!("{},state=\"{}\"", label(store), state_word(store.state));
-        text.sample("holdfast_store_state", &state, 1);
+        walk.sample("holdfast_store_state", &state, 1_u64);
     }
     for (name, kind, help, figure) in STORE_FAMILIES {
         let name = format!("holdfast_store_{name}");
-        text.family(&name, kind, help);
+        walk.family(&name, kind, help);
         for store in &stores {
-            text.sample(&name, &label(store), figure(store));
+            walk.sample(&name, &label(store), figure(store));
         }
     }
     let name = "holdfast_store_operation_seconds";
-    text.family(name, "histogram", "Time of an operation with its commit.");
+    walk.family(name, "histogram", "Time of an operation with its commit.");
     for store in &stores {
-        text.histogram(name, &label(store), &store.operation_ns);
+        walk.histogram(name, &label(store), &store.operation_ns);
     }
     let (held, waiting) = edge.app.kept().lock_figures();
-    text.single("holdfast_locks", "gauge", "Locks that are known.", held);
-    text.single("holdfast_lock_waiters", "gauge", "Callers that wait for one.", waiting);
+    walk.single("holdfast_locks", "gauge", "Locks that are known.", held);
+    walk.single("holdfast_lock_waiters", "gauge", "Callers that wait for one.", waiting);
+}
+
+/// A figure of a tier of the series: its family, what kind it is, what it says, and the figure.
+type TierFigure = (&'static str, &'static str, &'static str, fn(&TierFigures) -> u64);
+
+const TIER_FIGURES: [TierFigure; 3] = [
+    ("holdfast_series_tier_bytes", "gauge", "What a resolution takes.", |tier| tier.held.bytes),
+    ("holdfast_series_tier_rows", "gauge", "Its blocks.", |tier| tier.held.rows),
+    ("holdfast_series_tier_pages", "gauge", "Its pages, about.", |tier| tier.held.pages),
+];
+
+fn series(walk: &mut Walk<'_>, edge: &Edge) {
+    let figures = edge.app.series().figures();
+    walk.single("holdfast_series", "gauge", "Series.", figures.series);
+    let help = "Samples that are not in a block yet.";
+    walk.single("holdfast_series_open_samples", "gauge", help, figures.open_samples);
+    let counts = figures.counts;
+    let help = "Samples that were taken.";
+    walk.single("holdfast_series_samples_total", "counter", help, counts.accepted);
+    let name = "holdfast_series_late_total";
+    walk.single(name, "counter", "Of them, those of an earlier hour.", counts.late);
+    let name = "holdfast_series_refused_total";
+    walk.family(name, "counter", "Samples that were refused, by reason.");
+    for (reason, count) in stores::refused_samples(&counts) {
+        walk.sample(name, &format!("reason=\"{reason}\""), count);
+    }
+    let help = "Blocks that were damaged when somebody read them.";
+    walk.single("holdfast_series_damaged_total", "counter", help, counts.damaged);
+    let help = "Pages in use.";
+    walk.single("holdfast_series_live_bytes", "gauge", help, figures.live_bytes);
+    let budget = edge.app.settings().series.keep.budget;
+    walk.single("holdfast_series_budget_bytes", "gauge", "What they may be.", budget);
+    for (name, kind, help, figure) in TIER_FIGURES {
+        walk.family(name, kind, help);
+        for tier in &figures.tiers {
+            walk.sample(name, &format!("tier=\"{}\"", tier.tier.as_str()), figure(tier));
+        }
+    }
+    let name = "holdfast_series_expired_total";
+    walk.family(name, "counter", "Stretches that were let go, by reason.");
+    for tier in &figures.tiers {
+        let of = format!("tier=\"{}\"", tier.tier.as_str());
+        walk.sample(name, &format!("{of},why=\"age\""), tier.expired);
+        walk.sample(name, &format!("{of},why=\"budget\""), tier.evicted);
+    }
+    let help = "Hours of groups that became blocks.";
+    walk.single("holdfast_series_sealed_total", "counter", help, figures.sealed);
+    let help = "Days that were rolled up.";
+    walk.single("holdfast_series_rolled_total", "counter", help, figures.rolled);
+    let help = "Length of series.wal.";
+    walk.single("holdfast_series_wal_bytes", "gauge", help, figures.log_bytes);
+    let help = "What was written to it.";
+    walk.single(
+        "holdfast_series_wal_written_bytes_total",
+        "counter",
+        help,
+        figures.log.write_bytes,
+    );
+    let help = "Times that it was synced.";
+    walk.single("holdfast_series_wal_syncs_total", "counter", help, figures.log.syncs);
+    let help = "1 when samples are refused because series.wal cannot be written.";
+    walk.single("holdfast_series_wal_failed", "gauge", help, u64::from(figures.log_failed));
 }
 
 /// What is told of jobs, gathered before.
@@ -205,18 +230,18 @@ pub(super) struct Jobs {
     pub(super) figures: JobFigures,
 }
 
-fn jobs(text: &mut Text, jobs: &JobFigures) {
+fn jobs(walk: &mut Walk<'_>, jobs: &JobFigures) {
     let help = "Finished jobs on their way to the history.";
-    text.single("holdfast_outbox_rows", "gauge", help, jobs.outbox_rows);
+    walk.single("holdfast_outbox_rows", "gauge", help, jobs.outbox_rows);
     let help = "Done jobs that the history will not hear of, because too many were on their way.";
-    text.single("holdfast_outbox_skipped_total", "counter", help, jobs.outbox_skipped);
+    walk.single("holdfast_outbox_skipped_total", "counter", help, jobs.outbox_skipped);
     let rows = jobs.history.map(|history| history.rows);
-    text.maybe("holdfast_history_rows", "gauge", "Jobs in the history.", rows);
+    walk.maybe("holdfast_history_rows", "gauge", "Jobs in the history.", rows);
     let bytes = jobs.history.map(|history| history.bytes);
-    text.maybe("holdfast_history_bytes", "gauge", "What they take there.", bytes);
-    text.single("holdfast_job_waiters", "gauge", "Callers that wait for jobs.", jobs.waiters);
+    walk.maybe("holdfast_history_bytes", "gauge", "What they take there.", bytes);
+    walk.single("holdfast_job_waiters", "gauge", "Callers that wait for jobs.", jobs.waiters);
     let help = "Processes of workers that are watched.";
-    text.single("holdfast_processes_watched", "gauge", help, jobs.watched);
+    walk.single("holdfast_processes_watched", "gauge", help, jobs.watched);
 }
 
 /// A figure of a queue: its family, what kind it is, what it says, and the figure.
@@ -248,7 +273,7 @@ const TIMES_FIGURES: [TimesFigure; 2] = [
     ("run_seconds", "How long attempts took, in the last 15 minutes.", |told| told.run_ms),
 ];
 
-fn queues(text: &mut Text, edge: &Edge, queues: &[(TenantId, QueueView)]) {
+fn queues(walk: &mut Walk<'_>, edge: &Edge, queues: &[(TenantId, QueueView)]) {
     let now = edge.app.clock().now().wall;
     let labelled = queues.iter().filter_map(|(tenant, queue)| {
         let tenant = edge.app.directory().tenant_by_id(*tenant)?;
@@ -256,20 +281,20 @@ fn queues(text: &mut Text, edge: &Edge, queues: &[(TenantId, QueueView)]) {
     });
     let labelled: Vec<_> = labelled.collect();
     for (name, kind, help, figure) in QUEUE_FIGURES {
-        text.family(name, kind, help);
+        walk.family(name, kind, help);
         for (labels, queue) in &labelled {
-            text.sample(name, labels, figure(queue));
+            walk.sample(name, labels, figure(queue));
         }
     }
     let name = "queue_oldest_waiting_seconds";
-    text.family(name, "gauge", "For how long the job waits that waits longest.");
+    walk.family(name, "gauge", "For how long the job waits that waits longest.");
     for (labels, queue) in &labelled {
         let waits = queue.oldest_waiting.map_or(0.0, |at| now.since(at).as_secs_f64());
-        text.sample(name, labels, waits);
+        walk.sample(name, labels, waits);
     }
     let told: Vec<_> =
         labelled.iter().map(|(labels, queue)| (labels.clone(), queue.figures)).collect();
-    told_figures(text, "queue", &told);
+    told_figures(walk, "queue", &told);
     let types = labelled.iter().flat_map(|(labels, queue)| {
         queue
             .types
@@ -277,39 +302,39 @@ fn queues(text: &mut Text, edge: &Edge, queues: &[(TenantId, QueueView)]) {
             .map(move |its| (format!("{labels},type=\"{}\"", escaped(&its.name)), its.figures))
     });
     let types: Vec<_> = types.take(QUEUES_TOLD_MAX).collect();
-    told_figures(text, "queue_type", &types);
-    text.family("worker_count", "gauge", "Workers, by how they stand.");
+    told_figures(walk, "queue_type", &types);
+    walk.family("worker_count", "gauge", "Workers, by how they stand.");
     for (state, count) in edge.app.workers_told() {
-        text.sample("worker_count", &format!("state=\"{state}\""), count);
+        walk.sample("worker_count", &format!("state=\"{state}\""), count);
     }
 }
 
-fn told_figures(text: &mut Text, prefix: &str, told: &[(String, Told)]) {
+fn told_figures(walk: &mut Walk<'_>, prefix: &str, told: &[(String, Told)]) {
     for (name, help, figure) in TOLD_FIGURES {
         let name = format!("{prefix}_{name}");
-        text.family(&name, "counter", help);
+        walk.family(&name, "counter", help);
         for (labels, told) in told {
-            text.sample(&name, labels, figure(told));
+            walk.sample(&name, labels, figure(told));
         }
     }
     for (name, help, figure) in TIMES_FIGURES {
         let name = format!("{prefix}_{name}");
-        text.family(&name, "gauge", help);
+        walk.family(&name, "gauge", help);
         for (labels, told) in told {
             let Percentiles { p50, p95, p99 } = figure(told);
             for (quantile, ms) in [("0.5", p50), ("0.95", p95), ("0.99", p99)] {
                 if let Some(ms) = ms {
                     let labels = format!("{labels},quantile=\"{quantile}\"");
-                    text.sample(&name, &labels, Duration::from_millis(ms).as_secs_f64());
+                    walk.sample(&name, &labels, Duration::from_millis(ms).as_secs_f64());
                 }
             }
         }
     }
     let name = format!("{prefix}_failure_rate");
-    text.family(&name, "gauge", "Failed attempts of those of the last 15 minutes: 0 to 1.");
+    walk.family(&name, "gauge", "Failed attempts of those of the last 15 minutes: 0 to 1.");
     for (labels, told) in told {
         if let Some(rate) = told.failure_rate {
-            text.sample(&name, labels, rate);
+            walk.sample(&name, labels, rate);
         }
     }
 }
@@ -346,19 +371,19 @@ const NAMESPACE_FIGURES: [NamespaceFigure; 9] = [
     ("holdfast_cache_leases_total", "counter", "Leases given.", |stats| stats.leases),
 ];
 
-fn cache(text: &mut Text, edge: &Edge) {
+fn cache(walk: &mut Walk<'_>, edge: &Edge) {
     let cache = edge.app.cache();
     let kinds = ["ordinary", "kept"];
     let usage = cache.usage();
     let name = "holdfast_cache_used_bytes";
-    text.family(name, "gauge", "Memory that entries of all namespaces take.");
+    walk.family(name, "gauge", "Memory that entries of all namespaces take.");
     for (kind, (used, _)) in kinds.iter().zip(usage) {
-        text.sample(name, &format!("kind=\"{kind}\""), used);
+        walk.sample(name, &format!("kind=\"{kind}\""), used);
     }
     let name = "holdfast_cache_max_bytes";
-    text.family(name, "gauge", "Memory that they may take.");
+    walk.family(name, "gauge", "Memory that they may take.");
     for (kind, (_, max)) in kinds.iter().zip(usage) {
-        text.sample(name, &format!("kind=\"{kind}\""), max);
+        walk.sample(name, &format!("kind=\"{kind}\""), max);
     }
     let now = edge.app.clock().mono();
     let mut spaces: Vec<_> =
@@ -372,56 +397,56 @@ fn cache(text: &mut Text, edge: &Edge) {
     });
     let labelled: Vec<_> = labelled.collect();
     for (name, kind, help, figure) in NAMESPACE_FIGURES {
-        text.family(name, kind, help);
+        walk.family(name, kind, help);
         for (labels, stats) in &labelled {
-            text.sample(name, labels, figure(stats));
+            walk.sample(name, labels, figure(stats));
         }
     }
 }
 
-fn pool(text: &mut Text, edge: &Edge) {
+fn pool(walk: &mut Walk<'_>, edge: &Edge) {
     let figures = edge.app.pool().figures();
-    text.single("holdfast_pool_threads", "gauge", "Threads of the CPU pool.", figures.threads);
-    text.single("holdfast_pool_waiting", "gauge", "Tasks that wait.", figures.queue);
-    text.single("holdfast_pool_running", "gauge", "Tasks that run.", figures.running);
+    walk.single("holdfast_pool_threads", "gauge", "Threads of the CPU pool.", figures.threads);
+    walk.single("holdfast_pool_waiting", "gauge", "Tasks that wait.", figures.queue);
+    walk.single("holdfast_pool_running", "gauge", "Tasks that run.", figures.running);
     let name = "holdfast_pool_tasks_total";
-    text.family(name, "counter", "Tasks of the CPU pool, by how they ended.");
-    text.sample(name, "end=\"done\"", figures.done);
-    text.sample(name, "end=\"refused\"", figures.refused);
-    text.sample(name, "end=\"late\"", figures.late);
-    text.sample(name, "end=\"panicked\"", figures.panicked);
+    walk.family(name, "counter", "Tasks of the CPU pool, by how they ended.");
+    walk.sample(name, "end=\"done\"", figures.done);
+    walk.sample(name, "end=\"refused\"", figures.refused);
+    walk.sample(name, "end=\"late\"", figures.late);
+    walk.sample(name, "end=\"panicked\"", figures.panicked);
     let name = "holdfast_pool_task_seconds";
-    text.family(name, "histogram", "Time of a task.");
-    text.histogram(name, "", &figures.run_ns);
+    walk.family(name, "histogram", "Time of a task.");
+    walk.histogram(name, "", &figures.run_ns);
 }
 
-fn workers(text: &mut Text, edge: &Edge) {
+fn workers(walk: &mut Walk<'_>, edge: &Edge) {
     let figures = edge.workers.figures();
-    text.family("holdfast_worker_steps_total", "counter", "Steps of background work.");
+    walk.family("holdfast_worker_steps_total", "counter", "Steps of background work.");
     for worker in &figures {
         let label = format!("worker=\"{}\"", worker.name);
-        text.sample("holdfast_worker_steps_total", &label, worker.steps);
+        walk.sample("holdfast_worker_steps_total", &label, worker.steps);
     }
-    text.family("holdfast_worker_panics_total", "counter", "Steps that panicked.");
+    walk.family("holdfast_worker_panics_total", "counter", "Steps that panicked.");
     for worker in &figures {
         let label = format!("worker=\"{}\"", worker.name);
-        text.sample("holdfast_worker_panics_total", &label, worker.panicked);
+        walk.sample("holdfast_worker_panics_total", &label, worker.panicked);
     }
 }
 
-fn process(text: &mut Text, edge: &Edge) {
+fn process(walk: &mut Walk<'_>, edge: &Edge) {
     let probe = edge.app.probe();
     let process = probe.process();
     let cpu = process.cpu.map(|cpu| cpu.as_secs_f64());
-    text.maybe("process_cpu_seconds_total", "counter", "CPU time.", cpu);
+    walk.maybe("process_cpu_seconds_total", "counter", "CPU time.", cpu);
     let resident = process.resident_bytes;
-    text.maybe("process_resident_memory_bytes", "gauge", "Memory that is resident.", resident);
-    text.maybe("process_open_fds", "gauge", "Open descriptors.", process.descriptors);
-    text.maybe("process_max_fds", "gauge", "How many there may be.", process.descriptors_max);
-    text.maybe("process_threads", "gauge", "Threads.", process.threads);
+    walk.maybe("process_resident_memory_bytes", "gauge", "Memory that is resident.", resident);
+    walk.maybe("process_open_fds", "gauge", "Open descriptors.", process.descriptors);
+    walk.maybe("process_max_fds", "gauge", "How many there may be.", process.descriptors_max);
+    walk.maybe("process_threads", "gauge", "Threads.", process.threads);
     let disk = probe.disk();
     let total = disk.map(|disk| disk.total_bytes);
-    text.maybe("holdfast_disk_bytes", "gauge", "Size of the disk of the data directory.", total);
+    walk.maybe("holdfast_disk_bytes", "gauge", "Size of the disk of the data directory.", total);
     let free = disk.map(|disk| disk.free_bytes);
-    text.maybe("holdfast_disk_free_bytes", "gauge", "What is left for us on it.", free);
+    walk.maybe("holdfast_disk_free_bytes", "gauge", "What is left for us on it.", free);
 }

@@ -3,7 +3,7 @@
 //! They are read by `queue_terms`, piece by piece, because what jobs carry is never parsed into anything; so
 //! nothing is ever made of the types here. A test holds their fields against those that are read.
 
-use serde_json::{Value, json as value};
+use serde_json::json as value;
 use utoipa::ToSchema;
 
 use super::openapi::{self, Schemas};
@@ -55,8 +55,8 @@ pub struct NewJob {
 }
 
 /// One job, or several at once.
-pub fn job_or_jobs(schemas: &mut Schemas) -> Option<(&'static str, Value)> {
-    let (media_type, job) = openapi::json::<NewJob>(schemas)?;
+pub fn job_or_jobs(schemas: &mut Schemas) -> openapi::Bodies {
+    let job = openapi::reference::<NewJob>(schemas);
     let jobs = value!({
         "type": "object",
         "required": ["jobs"],
@@ -69,7 +69,7 @@ pub fn job_or_jobs(schemas: &mut Schemas) -> Option<(&'static str, Value)> {
             },
         },
     });
-    Some((media_type, value!({ "oneOf": [job, jobs] })))
+    vec![("application/json", value!({ "oneOf": [job, jobs] }))]
 }
 
 /// How long to wait after an error.
@@ -369,7 +369,7 @@ mod tests {
     #[track_caller]
     fn check(content: Content, read: &[&str]) {
         let mut schemas = Schemas::new();
-        let (_, schema) = content(&mut schemas).unwrap();
+        let (_, schema) = content(&mut schemas).remove(0);
         let name = schema["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
         let shown = schemas[name]["properties"].as_object().unwrap();
         let shown: BTreeSet<&str> = shown.keys().map(String::as_str).collect();
@@ -381,7 +381,7 @@ mod tests {
         let (list, job) = terms::JOB_FIELDS.split_last().unwrap();
         assert_eq!(*list, "jobs");
         check(openapi::json::<NewJob>, job);
-        let (_, either) = job_or_jobs(&mut Schemas::new()).unwrap();
+        let (_, either) = job_or_jobs(&mut Schemas::new()).remove(0);
         assert!(either["oneOf"][1]["properties"][list]["items"]["$ref"].is_string(), "{either}");
         check(openapi::json::<JobBackoff>, &terms::BACKOFF_FIELDS);
         check(openapi::json::<JobUnique>, &terms::UNIQUE_FIELDS);

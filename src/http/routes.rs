@@ -8,6 +8,7 @@ mod locks;
 mod machine;
 mod queue;
 mod router;
+mod series;
 mod tenants;
 
 use std::pin::Pin;
@@ -230,8 +231,14 @@ const fn count(parts: &[&[Route]]) -> usize {
 }
 
 /// The parts of the table, one for each service.
-const PARTS: &[&[Route]] =
-    &[machine::ROUTES, cache::ROUTES, tenants::ROUTES, locks::ROUTES, queue::ROUTES];
+const PARTS: &[&[Route]] = &[
+    machine::ROUTES,
+    cache::ROUTES,
+    tenants::ROUTES,
+    locks::ROUTES,
+    queue::ROUTES,
+    series::ROUTES,
+];
 
 /// Every route.
 pub const ROUTES: &[Route] = &joined::<{ count(PARTS) }>(PARTS);

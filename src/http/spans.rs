@@ -145,7 +145,7 @@ pub(super) fn truth(piece: &str) -> Option<bool> {
 }
 
 /// A number as it is written, or a text.
-fn number_or_text(piece: &str) -> Option<Cow<'_, str>> {
+pub(super) fn number_or_text(piece: &str) -> Option<Cow<'_, str>> {
     if piece.starts_with('"') {
         return text(piece);
     }

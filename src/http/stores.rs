@@ -1,9 +1,11 @@
 //! The figures of every store in one shape, whatever thread it has.
 
-use crate::app::App;
+use crate::app::{self, App};
+use crate::catalog::history;
 use crate::exec::figures::HistogramFigures;
 use crate::exec::writer::State;
 use crate::exec::{keeper, writer};
+use crate::series::memory::Counts;
 
 /// A store and its thread.
 pub(super) struct StoreFigures {
@@ -71,12 +73,13 @@ impl StoreFigures {
 }
 
 /// Every store, in the order in which they are told.
-pub(super) fn all(app: &App) -> [StoreFigures; 4] {
+pub(super) fn all(app: &App) -> [StoreFigures; 5] {
     [
         StoreFigures::of_keeper(app.keeper().figures()),
         StoreFigures::of_writer(app.kept().writer().figures()),
         StoreFigures::of_writer(app.jobs().writer().figures()),
         StoreFigures::of_keeper(app.history().writer.figures()),
+        StoreFigures::of_writer(app.series().writer().figures()),
     ]
 }
 
@@ -88,7 +91,7 @@ pub(super) struct JobFigures {
     /// Done, and not told to the history, because too many were on their way.
     pub(super) outbox_skipped: u64,
     /// What the history has; nothing when it does not answer.
-    pub(super) history: Option<crate::catalog::history::Figures>,
+    pub(super) history: Option<history::Figures>,
     /// Callers that wait for jobs.
     pub(super) waiters: usize,
     /// Processes of workers that are watched.
@@ -97,9 +100,27 @@ pub(super) struct JobFigures {
 
 /// See [`JobFigures`].
 pub(super) async fn jobs(app: &App) -> JobFigures {
+    with_history(app, app.past_figures().await)
+}
+
+/// The same for a thread of its own, which waits.
+pub(super) fn jobs_waiting(app: &App) -> JobFigures {
+    with_history(app, app.past_figures_waiting())
+}
+
+fn with_history(app: &App, history: Result<history::Figures, app::Error>) -> JobFigures {
     let (outbox_rows, outbox_skipped) = app.jobs().outbox_figures();
     let (waiters, watched) = app.jobs().waiting_figures();
-    let history = app.past_figures().await;
     let history = history.inspect_err(|error| tracing::debug!(%error, "no figures of the history"));
     JobFigures { outbox_rows, outbox_skipped, history: history.ok(), waiters, watched }
+}
+
+/// Samples that were refused, by reason.
+pub(super) fn refused_samples(counts: &Counts) -> [(&'static str, u64); 4] {
+    [
+        ("malformed", counts.malformed),
+        ("too_old", counts.too_old),
+        ("too_new", counts.too_new),
+        ("too_many_series", counts.too_many),
+    ]
 }

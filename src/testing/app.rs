@@ -9,11 +9,13 @@ use parking_lot::Mutex;
 
 use super::clock::ManualClock;
 use super::processes::FakeProcesses;
+use super::series::SharedLog;
 use crate::app::directory::Directory;
 use crate::app::jobs::{self, Jobs};
 use crate::app::kept::{self, Kept};
 use crate::app::outside::{Disk, Entropy, Probe, Process, Reload, ReloadRefused, Reloaded};
 use crate::app::past::Past;
+use crate::app::series::{self, Series};
 use crate::app::slow::SlowLog;
 use crate::app::{App, CacheSettings, Parts, Settings};
 use crate::base::quota::Quotas;
@@ -90,7 +92,21 @@ impl Reload for NothingToReload {
 impl World {
     /// A new application after its first start, with tiers `standard` and `small`.
     pub fn new(seed: u64) -> World {
-        let manual = Arc::new(ManualClock::default());
+        let clock = Arc::new(ManualClock::default());
+        let series = Series::start(series::Parts {
+            clock: Arc::<ManualClock>::clone(&clock),
+            opener: Box::new(|_| {
+                Redb::in_memory(4 << 20).map(|engine| Box::new(engine) as Box<dyn Engine>)
+            }),
+            options: writer::Options::new("series", Box::new(|| ())),
+            log: Box::new(SharedLog::default()),
+            seed: 1,
+        });
+        World::with_series(seed, clock, series.expect("a store in memory opens"))
+    }
+
+    /// The same with a clock and series that were there before.
+    pub fn with_series(seed: u64, manual: Arc<ManualClock>, series: Arc<Series>) -> World {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
         let opener = Box::new(|_| Catalog::in_memory());
         let options = Options::new("catalog", Box::new(|| ()));
@@ -127,6 +143,7 @@ impl World {
             options: writer::Options::new("jobs", Box::new(|| ())),
         });
         let app = App::new(Parts {
+            series,
             jobs: jobs.expect("a store in memory opens"),
             history: history(&clock),
             cache: memory,

@@ -11,6 +11,7 @@ use crate::base::id::{JobId, TokenId};
 use crate::base::key::{KeyReader, KeyWriter, prefix_end};
 use crate::base::limits::{
     CACHE_KEY_BYTES_MAX, CALL_ITEMS_MAX, GLOB_BYTES_MAX, JOB_PAYLOAD_BYTES_MAX, NAME_BYTES_MAX,
+    QUERY_BATCH_MAX, SELECTOR_BYTES_MAX,
 };
 use crate::base::name::QueueName;
 use crate::base::time::Timestamp;
@@ -19,6 +20,17 @@ use crate::cache::glob::Glob;
 use crate::cache::snapshot::{self, Reader, Writer};
 use crate::config::{self, Environment, Loaded, Problems, Sources};
 use crate::http::queue_terms;
+use crate::http::series_terms;
+use crate::series::block::{self, Opened};
+use crate::series::column;
+use crate::series::labels::Labels;
+use crate::series::memory::Memory;
+use crate::series::point::{self, Common};
+use crate::series::select::Selector;
+use crate::series::sketch::Sketch;
+use crate::series::text;
+use crate::series::times as moments;
+use crate::series::wal;
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its body.
 pub struct Target {
@@ -29,7 +41,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "record_decode", body: record_decode },
     Target { name: "key_order", body: key_order },
     Target { name: "names", body: names },
@@ -42,6 +54,13 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "requests", body: requests },
     Target { name: "snapshots", body: snapshots },
     Target { name: "jobs", body: jobs },
+    Target { name: "selectors", body: selectors },
+    Target { name: "expositions", body: expositions },
+    Target { name: "series_log", body: series_log },
+    Target { name: "samples", body: samples },
+    Target { name: "blocks", body: blocks },
+    Target { name: "times", body: times },
+    Target { name: "points", body: points },
 ];
 
 #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
@@ -382,4 +401,228 @@ pub fn jobs(data: &[u8]) {
     ] {
         assert!(json || blank || !taken);
     }
+}
+
+/// The first line is a selector or none, and the rest is an exposition: a selector is written in one way, which
+/// is read as the same, and series are meant by both or by none.
+pub fn selectors(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (selector, body) = text.split_once('\n').unwrap_or((text, ""));
+    let selector = match Selector::parse(selector) {
+        Ok(selector) => selector,
+        Err(bad) => return assert!(bad.at <= selector.len() && !bad.what.is_empty(), "{bad}"),
+    };
+    let shown = selector.to_string();
+    match Selector::parse(&shown) {
+        Ok(again) => {
+            assert_eq!(again.to_string(), shown);
+            for labels in text::lines(body).flatten().flat_map(|line| text::labels(line.name)) {
+                assert_eq!(selector.is_match(&labels), again.is_match(&labels), "{shown} {labels}");
+            }
+        }
+        // Escapes may make it longer than one may be.
+        Err(bad) => assert!(SELECTOR_BYTES_MAX < shown.len(), "{shown}: {bad}"),
+    }
+}
+
+/// Any text is lines of samples or lines that are refused, in order; what a line calls its series is written in
+/// one way, which is read as the same, and so are its value and its stored labels.
+pub fn expositions(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut before = 0;
+    for line in text::lines(text) {
+        let number = line.as_ref().map_or_else(|(number, _)| *number, |line| line.number);
+        assert!(before < number, "lines are told in order");
+        before = number;
+        let Ok(line) = line else {
+            continue;
+        };
+        assert!(line.name.starts_with(line.metric) && text.contains(line.name));
+        let Ok(labels) = text::labels(line.name) else {
+            continue;
+        };
+        assert_eq!(Labels::from_bytes(labels.as_bytes()).as_ref(), Some(&labels));
+        let time = line.time_ms.map(|time| format!(" {time}")).unwrap_or_default();
+        let shown = format!("{labels} {}{time}", line.value);
+        let again = text::lines(&shown).next().and_then(Result::ok);
+        let again = again.unwrap_or_else(|| panic!("{shown:?} is not read"));
+        let bits = (again.value.to_bits(), again.time_ms, text::labels(again.name));
+        assert_eq!(bits, (line.value.to_bits(), line.time_ms, Ok(labels)));
+    }
+}
+
+/// Any bytes are a log up to somewhere, or none; and what was read of it is written and read again. The bytes are also
+/// tried as the inside of a frame whose checksum is right.
+pub fn series_log(data: &[u8]) {
+    check_log(data);
+    let mut file = wal::MAGIC.to_vec();
+    file.extend_from_slice(&u32::try_from(data.len()).expect("an input is short").to_le_bytes());
+    file.extend_from_slice(&codec::checksum(data).to_le_bytes());
+    file.extend_from_slice(data);
+    check_log(&file);
+}
+
+fn check_log(bytes: &[u8]) {
+    // A few bytes can stand for a row of 1,024 cells.
+    let mut items = Vec::new();
+    let mut cells = 0;
+    let found = wal::read(bytes, &mut |item| {
+        if let wal::Item::Row(row) = &item {
+            assert!(row.cells.is_sorted_by(|a, b| a.0 < b.0), "columns ascend");
+            cells += row.cells.len();
+        }
+        if cells < 1 << 20 {
+            items.push(item);
+        }
+    });
+    let Ok(found) = found else {
+        return;
+    };
+    assert_eq!(found.bytes + found.torn, bytes.len() as u64, "all of it is one or the other");
+    let mut again = wal::MAGIC.to_vec();
+    wal::Encoder::default().frame(&items, &mut again);
+    let mut read = Vec::new();
+    let whole = wal::read(&again, &mut |item| read.push(item)).expect("it begins as a log does");
+    assert_eq!(whole.torn, 0, "what is written is read");
+    // Debug and not equality: NaN.
+    assert_eq!(format!("{read:?}"), format!("{items:?}"));
+    let mut memory = Memory::default();
+    for item in read {
+        memory.replay(item);
+    }
+    memory.everything();
+}
+
+/// Any bytes are samples in JSON, or are refused before one of them is handed on: what is taken is JSON to a parser that
+/// knows nothing of samples, and each item of the list is told once, as taken or as refused. The same bytes are a batch
+/// of queries, or none.
+pub fn samples(data: &[u8]) {
+    let now = Timestamp::from_unix_ms(1_763_640_000_000).expect("2025 is a year we keep");
+    let json = serde_json::from_slice::<serde_json::Value>(data);
+    match series_terms::json_samples(data, now) {
+        Ok((taken, mut places)) => {
+            assert!(taken <= places.len());
+            let count = places.len();
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), count, "each place once");
+            // Numbers that no f64 holds are values to us, which are refused one by one.
+            if let Ok(body) = &json {
+                let items = body["samples"].as_array().map(Vec::len);
+                assert!(items == Some(count) || body["samples"].is_null());
+            }
+        }
+        Err(handed_on) => assert_eq!(handed_on, 0, "all of a body or nothing"),
+    }
+    if let Some(queries) = series_terms::batch_len(data, now) {
+        assert!(
+            queries <= QUERY_BATCH_MAX
+                && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+        );
+    }
+}
+
+/// Any bytes are a part of a block of series or are refused; what is one can be written again, and is read
+/// as the same. The bytes are also tried behind a right checksum, as the inside of a part, and as a column:
+/// that is where the lengths are.
+pub fn blocks(data: &[u8]) {
+    check_part(data);
+    for begin in [&[][..], &[1, 0]] {
+        let mut framed = [begin, data].concat();
+        framed.extend_from_slice(&codec::checksum(&framed).to_le_bytes());
+        check_part(&framed);
+    }
+    check_column(data);
+}
+
+fn check_part(bytes: &[u8]) {
+    let Ok(opened) = Opened::open(bytes) else {
+        return;
+    };
+    let columns: Vec<(u16, Vec<u8>)> =
+        opened.columns().map(|(column, bytes)| (column, bytes.to_vec())).collect();
+    let mut again = Vec::new();
+    for part in block::parts(&columns) {
+        let opened = Opened::open(&part.bytes).expect("what is written is read");
+        again.extend(opened.columns().map(|(column, bytes)| (column, bytes.to_vec())));
+    }
+    assert_eq!(again, columns);
+    for (column, bytes) in &columns {
+        assert_eq!(opened.column(*column), Some(&bytes[..]), "each column is found");
+        check_column(bytes);
+    }
+}
+
+fn check_column(bytes: &[u8]) {
+    for rows in [0, 1, 7, 360, 1024] {
+        let Ok(read) = column::decode(&mut &*bytes, rows) else {
+            continue;
+        };
+        let cells: Vec<(u32, u64)> = read.cells().map(|(row, v)| (row, v.to_bits())).collect();
+        assert_eq!(cells.len(), read.values.len());
+        assert!(cells.is_sorted_by(|a, b| a.0 < b.0) && cells.iter().all(|cell| cell.0 < rows));
+        let mut written = Vec::new();
+        column::encode(&read, rows, &mut written);
+        let again = column::decode(&mut &*written, rows).expect("what is written is read");
+        assert_eq!(again.rows, read.rows);
+        let same = again.cells().map(|(row, v)| (row, v.to_bits()));
+        assert!(same.eq(cells), "values are the same to the bit");
+    }
+}
+
+/// Any bytes are moments that ascend or are refused, and moments are read as they were written.
+pub fn times(data: &[u8]) {
+    if let Ok(read) = moments::decode(data) {
+        assert!(!read.is_empty() && read.is_sorted_by(|a, b| a < b));
+        let mut written = Vec::new();
+        moments::encode(&read, &mut written);
+        assert_eq!(moments::decode(&written), Ok(read));
+    }
+}
+
+/// Any bytes are points of a series (with what they have in common, or with what a steady week has) or are refused; what is
+/// read is written and read as the same, to the bit. The bytes are also tried as a sketch, which has one spelling.
+pub fn points(data: &[u8]) {
+    let (start_ms, step_ms) = (2_800 * 7 * 86_400_000, 3_600_000);
+    let mut steady = Common { start_ms, step_ms, steps: Vec::new() };
+    for (step, begin) in (0..168).zip((start_ms..).step_by(3_600_000)) {
+        steady.steps.push((step, 360, begin + 3, begin + 3_590_003));
+    }
+    check_points(data, &steady);
+    if let Some((&length, rest)) = data.split_first()
+        && let Some((head, rest)) = rest.split_at_checked(usize::from(length))
+        && let Ok(common) = Common::decode(head, start_ms, step_ms)
+    {
+        let mut written = Vec::new();
+        common.encode(&mut written);
+        assert_eq!(Common::decode(&written, start_ms, step_ms), Ok(common.clone()));
+        check_points(rest, &common);
+    }
+    let mut rest = data;
+    if let Ok(sketch) = Sketch::decode(&mut rest) {
+        let mut written = Vec::new();
+        sketch.encode(&mut written);
+        assert_eq!(written, data[..data.len() - rest.len()], "a sketch has one spelling");
+        let mut both = sketch.clone();
+        both.merge(&sketch);
+        assert!(sketch.count() <= both.count());
+        assert_eq!(sketch.quantile(0.5).is_some(), 0 < sketch.count());
+    }
+}
+
+fn check_points(bytes: &[u8], common: &Common) {
+    let Ok(read) = point::decode(bytes, common) else {
+        return;
+    };
+    assert!(read.is_sorted_by(|a, b| a.0 < b.0), "steps ascend");
+    let mut written = Vec::new();
+    point::encode(&read, common, &mut written);
+    let again = point::decode(&written, common).expect("what is written is read");
+    let mut rewritten = Vec::new();
+    point::encode(&again, common, &mut rewritten);
+    assert_eq!(rewritten, written, "points are the same to the bit");
 }

@@ -11,8 +11,10 @@ mod conversation;
 pub mod disk;
 pub mod fuzz;
 pub mod ledger;
+pub mod log;
 pub mod model;
 pub mod processes;
+pub mod series;
 
 use std::collections::BTreeMap;
 

@@ -8,6 +8,7 @@ mod cache;
 mod framing;
 mod headers;
 mod queue;
+mod series;
 mod tls;
 
 use std::sync::{Arc, Weak};

@@ -313,6 +313,13 @@ fn a_check_of_a_damaged_file_tells_of_it_and_never_panics() {
     let check = || on(&server, &["check"]);
     let sound = check();
     assert_eq!((sound.code, sound.out.contains("500 jobs")), (0, true), "{sound:?}");
+    let log = server.data_dir().join("series.wal");
+    let held = std::fs::read(&log).unwrap();
+    std::fs::write(&log, [&held[..], b"\x01\0\0\0\0\0\0\0\x01"].concat()).unwrap();
+    let damaged = check();
+    assert_eq!((damaged.code, damaged.err.contains("one finding")), (3, true), "{damaged:?}");
+    assert!(damaged.out.contains("series, the log: it is damaged behind "), "{damaged:?}");
+    std::fs::write(&log, &held).unwrap();
     let file = server.data_dir().join("jobs.redb");
     let whole = std::fs::read(&file).unwrap();
     for seed in seeds(12) {

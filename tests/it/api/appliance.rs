@@ -596,6 +596,20 @@ fn the_figures_are_what_prometheus_reads() {
         assert_eq!(value("holdfast_panics_total"), 0);
         assert!(1 <= value("holdfast_tenants") && 1 <= value("holdfast_tokens"));
         assert_eq!(value("holdfast_store_state{store=\"catalog\",state=\"open\"}"), 1);
+        assert_eq!(value("holdfast_store_state{store=\"series\",state=\"open\"}"), 1);
+        assert_eq!(value("holdfast_series_budget_bytes"), 1 << 30);
+        for series in [
+            "holdfast_series",
+            "holdfast_series_open_samples",
+            "holdfast_series_samples_total",
+            "holdfast_series_refused_total{reason=\"too_old\"}",
+            "holdfast_series_live_bytes",
+            "holdfast_series_tier_bytes{tier=\"5m\"}",
+            "holdfast_series_expired_total{tier=\"raw\",why=\"budget\"}",
+            "holdfast_series_wal_bytes",
+        ] {
+            value(series);
+        }
         let bucket = |le: &str| {
             let route = "method=\"GET\",route=\"/livez\"";
             value(&format!("holdfast_http_request_seconds_bucket{{{route},le=\"{le}\"}}"))
@@ -676,6 +690,7 @@ fn the_status_tells_how_the_server_stands() {
             "jobs",
             "pool",
             "process",
+            "series",
             "started_at",
             "state",
             "stores",
@@ -708,6 +723,21 @@ fn the_status_tells_how_the_server_stands() {
             assert!(value.is_some_and(|n| 1 <= n), "{positive}: {value:?}");
         }
         assert!(status["uptime_ms"].is_u64() && status["workers"].is_array());
+        let series = &status["series"];
+        assert_eq!(
+            (&series["budget_bytes"], &series["log_state"]),
+            (&json!(1 << 30), &json!("ok"))
+        );
+        let tiers = series["tiers"].as_array().unwrap().iter();
+        let kept: Vec<_> =
+            tiers.map(|t| json!([t["resolution"], t["retention_seconds"]])).collect();
+        let day = 86_400;
+        let expected =
+            json!([["raw", 14 * day], ["5m", 90 * day], ["1h", 730 * day], ["1d", 3650 * day]]);
+        assert_eq!(json!(kept), expected);
+        for refused in ["malformed", "too_old", "too_new", "too_many_series"] {
+            assert!(series["refused"][refused].is_u64(), "{series}");
+        }
         assert_eq!(status["warnings"], json!([]));
     });
 }
