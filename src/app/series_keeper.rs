@@ -219,8 +219,8 @@ impl Keeper {
             let hours = CLOCK_DOUBT.as_secs() / 3600;
             tracing::warn!(
                 hours,
-                "the clock is more than a day ahead of the series: for so long nothing of them goes because of its age; \
-                 look at the clock: timedatectl"
+                "the clock is more than a day ahead of the series: nothing was recorded for so long, or it is wrong \
+                 (timedatectl); for these hours nothing goes because of its age"
             );
             self.doubt_until = Some(now.mono.plus(CLOCK_DOUBT));
         }
@@ -273,12 +273,12 @@ impl Keeper {
         Ok(self.series.writer().call(terms, operation)?)
     }
 
-    /// Runs operations that add, which the writer puts into as few commits as it can. Each is kept or refused by itself; an
-    /// error is the file's, and then it is not known of all of them what became of them.
+    /// Runs operations that add, which the writer puts into as few commits as it can. Each is kept or refused by itself.
+    /// What is known of them is told also when the file failed in between.
     fn write_all<K: Send + 'static, T: Send + 'static>(
         &self,
         operations: Vec<Operation<K, T>>,
-    ) -> Result<Outcomes<K, T>, Trouble> {
+    ) -> (Outcomes<K, T>, Option<exec::Error>) {
         let until = self.series.mono().plus(WRITE_DEADLINE);
         let (tell, told) = mpsc::sync_channel(operations.len());
         let mut tickets = Vec::with_capacity(operations.len());
@@ -306,7 +306,7 @@ impl Keeper {
             }
         }
         drop(tickets);
-        failed.map_or(Ok(outcomes), |error| Err(Trouble::Writer(error)))
+        (outcomes, failed)
     }
 
     /// Does one thing to make room for `coming` more bytes of pages, if that is needed; `day` is the one whose points they
@@ -438,7 +438,8 @@ impl Keeper {
             bytes: bytes_of(&sealed.rows),
             run: Box::new(move |tx: &mut dyn Write| seal::commit(tx, &sealed)),
         });
-        for (place, committed) in self.write_all(operations.collect())? {
+        let (outcomes, failed) = self.write_all(operations.collect());
+        for (place, committed) in outcomes {
             match committed {
                 Ok(committed) => {
                     self.series.with_memory(|memory| memory.sealed(place, committed));
@@ -447,7 +448,7 @@ impl Keeper {
                 Err(error) => sealing.trouble = Some(Trouble::Row(error)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(Trouble::Writer(error)))
     }
 
     /// When all places are sealed: saves what changed in the list of series meanwhile, and replaces the log by what is left
@@ -537,11 +538,17 @@ impl Keeper {
             bytes: bytes_of(&rolled.rows),
             run: Box::new(move |tx: &mut dyn Write| roll::commit(tx, &rolled)),
         });
-        for ((tier, span), row) in self.write_all(operations.collect())? {
-            let row = row?;
-            self.series.with_memory(|memory| memory.rolled_span(tier, span, row));
+        let (outcomes, failed) = self.write_all(operations.collect());
+        let mut done = failed.map_or(Ok(()), |error| Err(Trouble::Writer(error)));
+        for ((tier, span), row) in outcomes {
+            match row {
+                Ok(row) => {
+                    self.series.with_memory(|memory| memory.rolled_span(tier, span, row));
+                }
+                Err(error) => done = Err(Trouble::Row(error)),
+            }
         }
-        Ok(())
+        done
     }
 }
 

@@ -335,6 +335,25 @@ fn a_clock_that_leaps_ahead_takes_nothing_before_somebody_could_notice() {
 }
 
 #[test]
+fn a_clock_that_leaps_while_we_run_takes_nothing_either() {
+    let mut home = Home::new(1 << 30);
+    home.keep.lock().raw = 30 * HOUR;
+    home.pass(60 * 3, &["a"]);
+    // The wall goes on without the time that really passed.
+    let leapt = |home: &Home, hours: u32| Now {
+        wall: home.now().wall.plus(20 * 24 * HOUR + hours * HOUR),
+        mono: home.now().mono.plus(hours * HOUR),
+    };
+    let gone = |home: &Home| home.series.figures().tiers[0].expired;
+    for hours in [0, 5] {
+        while home.keeper.piece(leapt(&home, hours)).expect("nothing is wrong") {}
+        assert_eq!(gone(&home), 0, "after {hours} hours");
+    }
+    while home.keeper.piece(leapt(&home, 7)).expect("nothing is wrong") {}
+    assert!(3 <= gone(&home), "it was no mistake: what is too old goes");
+}
+
+#[test]
 fn series_that_arrive_alone_are_sealed_and_rolled_up_in_few_commits() {
     let mut home = Home::new(1 << 30);
     let names: Vec<String> = (0..300).map(|number| format!("m{number}")).collect();

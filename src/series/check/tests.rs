@@ -11,36 +11,15 @@ use crate::series::rows::{
     DayRow, SpanRow, block_key, day_key, next_key, series_key, set_day_row, span_key, span_row,
 };
 use crate::series::seal::{self, SeriesChange};
+use crate::series::tests::{read, write};
 use crate::series::wal::{Encoder, Item, MAGIC, Row};
 use crate::series::{DAY_MS, GroupId, HOUR_MS, Kind, SeriesId, Tier, expire, roll};
 use crate::store::redb::Redb;
-use crate::store::{Commit, Engine, Finish, Read, Table, Write};
+use crate::store::{Read, Table, Write};
 
 const DAY: u32 = 19_600;
 const GROUP: GroupId = GroupId(0);
 const SERIES: u32 = 4;
-
-fn write<T>(engine: &Redb, mut body: impl FnMut(&mut dyn Write) -> T) -> T {
-    let mut result = None;
-    let written = engine.write(Commit::Plain, &mut |tx| {
-        tx.begin()?;
-        result = Some(body(tx));
-        tx.keep()?;
-        Ok(Finish::Commit)
-    });
-    written.expect("it is committed");
-    result.expect("it was run")
-}
-
-fn read<T>(engine: &Redb, mut body: impl FnMut(&dyn Read) -> T) -> T {
-    let mut result = None;
-    let read = engine.read(&mut |view| {
-        result = Some(body(view));
-        Ok(())
-    });
-    read.expect("it is read");
-    result.expect("it was run")
-}
 
 fn change(id: u32, kind: Kind) -> SeriesChange {
     let labels = Labels::new("m", [("id", id.to_string().as_str())]).expect("good labels");

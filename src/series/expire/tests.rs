@@ -10,39 +10,14 @@ use crate::series::memory::Memory;
 use crate::series::rows::{
     DayRow, SpanRow, Tally, block_key, day_row, read_block_key, replace, set_day_row, span_row,
 };
+use crate::series::tests::{engine, read, write};
 use crate::series::{DAY_MS, GroupId, HOUR_MS, Tier};
 use crate::store::redb::Redb;
-use crate::store::{Commit, Engine, Finish, Flow, KeyRange, Order, Read, Write};
+use crate::store::{Flow, KeyRange, Order, Read};
 use crate::testing::seeds;
 
 const DAY: u32 = 19_600;
 const HOUR: u32 = DAY * 24;
-
-fn engine() -> Redb {
-    Redb::in_memory(16 << 20).expect("memory can be written")
-}
-
-fn write<T>(engine: &Redb, mut body: impl FnMut(&mut dyn Write) -> T) -> T {
-    let mut result = None;
-    let written = engine.write(Commit::Plain, &mut |tx| {
-        tx.begin()?;
-        result = Some(body(tx));
-        tx.keep()?;
-        Ok(Finish::Commit)
-    });
-    written.expect("it is committed");
-    result.expect("it was run")
-}
-
-fn read<T>(engine: &Redb, mut body: impl FnMut(&dyn Read) -> T) -> T {
-    let mut result = None;
-    let read = engine.read(&mut |view| {
-        result = Some(body(view));
-        Ok(())
-    });
-    read.expect("it is read");
-    result.expect("it was run")
-}
 
 fn keep(raw_hours: u64, budget: u64) -> Keep {
     let [raw, r5m, r1h, r1d] = [1, 24, 240, 2400].map(|by| Duration::from_hours(raw_hours * by));

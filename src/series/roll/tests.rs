@@ -11,9 +11,10 @@ use crate::series::memory::Memory;
 use crate::series::open::Open;
 use crate::series::point::{self, Common, Point, five_minutes, joined};
 use crate::series::rows::{RowError, SpanRow, block_key, day_row, group_range, replace, span_row};
+use crate::series::tests::{engine, write};
 use crate::series::{DAY_MS, GroupId, HOUR_MS, Tier, times};
 use crate::store::redb::Redb;
-use crate::store::{Commit, Engine, Finish, Flow, Order, Read, Table, Write};
+use crate::store::{Engine, Flow, Order, Read, Table, Write};
 use crate::testing::seeds;
 
 const DAY: u32 = 20_002;
@@ -29,17 +30,11 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World { engine: Redb::in_memory(4 << 20).expect("it opens") }
+        World { engine: engine() }
     }
 
     fn write(&self, body: &mut dyn FnMut(&mut dyn Write)) {
-        let written = self.engine.write(Commit::Plain, &mut |batch| {
-            batch.begin()?;
-            body(batch);
-            batch.keep()?;
-            Ok(Finish::Commit)
-        });
-        written.expect("it is committed");
+        write(&self.engine, body);
     }
 
     fn read(

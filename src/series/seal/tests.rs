@@ -16,9 +16,10 @@ use crate::series::rows::{
     DayRow, SeriesRow, SpanRow, Tally, block_key, day_row, each_series, group_range, next_key,
     read_block_key, series_key, set_day_row, span_row,
 };
+use crate::series::tests::{engine, read, write};
 use crate::series::{GroupId, HOUR_MS, Kind, SeriesId, Tier, block, column, times};
 use crate::store::redb::Redb;
-use crate::store::{Commit, Engine, Finish, Flow, KeyRange, Order, Read, Table, Write};
+use crate::store::{Engine, Flow, KeyRange, Order, Read, Table, Write};
 use crate::testing::seeds;
 
 /// 2023-11-14T22:00:00Z, the start of an hour.
@@ -30,32 +31,6 @@ const PLACE: Place = (HOUR, GROUP);
 
 type Samples = BTreeMap<(u16, i64), u64>;
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
-
-fn engine() -> Redb {
-    Redb::in_memory(16 << 20).expect("memory can be written")
-}
-
-fn write<T>(engine: &Redb, mut body: impl FnMut(&mut dyn Write) -> T) -> T {
-    let mut result = None;
-    let written = engine.write(Commit::Plain, &mut |tx| {
-        tx.begin()?;
-        result = Some(body(tx));
-        tx.keep()?;
-        Ok(Finish::Commit)
-    });
-    written.expect("it is committed");
-    result.expect("it was run")
-}
-
-fn read<T>(engine: &Redb, mut body: impl FnMut(&dyn Read) -> T) -> T {
-    let mut result = None;
-    let read = engine.read(&mut |view| {
-        result = Some(body(view));
-        Ok(())
-    });
-    read.expect("it is read");
-    result.expect("it was run")
-}
 
 fn all_rows(engine: &Redb) -> Rows {
     let mut rows = Rows::new();
