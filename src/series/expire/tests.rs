@@ -13,7 +13,7 @@ use crate::series::rows::{
 use crate::series::tests::{engine, read, write};
 use crate::series::{DAY_MS, GroupId, HOUR_MS, Tier};
 use crate::store::redb::Redb;
-use crate::store::{Flow, KeyRange, Order, Read};
+use crate::store::{Flow, KeyRange, Order};
 use crate::testing::seeds;
 
 const DAY: u32 = 19_600;

@@ -19,7 +19,7 @@ use crate::series::rows::{
 use crate::series::tests::{engine, read, write};
 use crate::series::{GroupId, HOUR_MS, Kind, SeriesId, Tier, block, column, times};
 use crate::store::redb::Redb;
-use crate::store::{Engine, Flow, KeyRange, Order, Read, Table, Write};
+use crate::store::{Flow, KeyRange, Order, Table};
 use crate::testing::seeds;
 
 /// 2023-11-14T22:00:00Z, the start of an hour.
