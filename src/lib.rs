@@ -14,7 +14,7 @@
 //!  row 5   app                       one door: who may do what, for which tenant
 //!  row 4   cache  queue  series      services                        (monitors and others: to come)
 //!  row 3   exec                      the writer, the keeper, the CPU pool, background workers
-//!  row 2   store  catalog            ordered bytes that survive; relations        (trend: to come)
+//!  row 2   store  catalog  trend     ordered bytes that survive; relations; maths
 //!  row 1   base                      time, ids, names, scopes, tokens, limits, codec, keys, chance
 //! ```
 //!
@@ -101,6 +101,7 @@ pub mod io;
 pub mod queue;
 pub mod series;
 pub mod store;
+pub mod trend;
 
 #[doc(hidden)]
 pub mod testing;

@@ -340,6 +340,32 @@ pub const QUERY_DEADLINE_MAX: Duration = Duration::from_secs(15);
 pub const QUERY_DEADLINE_GRACE: Duration = Duration::from_secs(1);
 /// That queries met damaged blocks is logged once in so long.
 pub const DAMAGE_TOLD_EVERY: Duration = Duration::from_mins(1);
+/// File systems that are looked at.
+pub const HOST_MOUNTS_MAX: usize = 64;
+/// Mounts upon mounts: one that lies deeper is not looked at.
+pub const HOST_MOUNT_DEPTH_MAX: usize = 64;
+/// Disks, interfaces and processors that are told, each.
+pub const HOST_DEVICES_MAX: usize = 64;
+/// Units of systemd that may be named, each list.
+pub const HOST_UNITS_MAX: usize = 64;
+/// How long the name of one may be.
+pub const UNIT_BYTES_MAX: usize = 255;
+/// A file of `/proc` is read up to here.
+pub const HOST_TEXT_BYTES_MAX: usize = 1 << 20;
+/// What is watched for what is out of the ordinary is looked at so often.
+pub const WATCH_EVERY: Duration = Duration::from_mins(1);
+/// Series that are watched, at most.
+pub const WATCHED_MAX: usize = 1_000;
+/// The shortest and the longest period of a trend.
+pub const TREND_PERIOD_MIN: Duration = Duration::from_mins(1);
+/// The longest.
+pub const TREND_PERIOD_MAX: Duration = Duration::from_hours(24 * 400);
+/// Points of a trend, at most.
+pub const TREND_POINTS_MAX: u64 = 2_000;
+/// Series that a call for trends is answered for, at most.
+pub const TREND_SERIES_MAX: usize = 100;
+/// Workers more or fewer that capacity is told for, at most.
+pub const CAPACITY_AROUND_MAX: u32 = 20;
 
 /// The longest length of time a person can write: about a hundred years.
 pub const DURATION_MAX: Duration = Duration::from_hours(36_500 * 24);

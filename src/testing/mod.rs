@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod ledger;
 pub mod log;
 pub mod model;
+pub mod noise;
 pub mod processes;
 pub mod series;
 
