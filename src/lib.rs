@@ -12,7 +12,7 @@
 //!  row 7   boot                      the real clock, the data directory, sockets; wires everything
 //!  row 6   http  io  config          edges: bytes <-> calls, the outside world, settings
 //!  row 5   app                       one door: who may do what, for which tenant
-//!  row 4   cache  queue  series      services                        (monitors and others: to come)
+//!  row 4   cache  queue  series host services                        (monitors: to come)
 //!  row 3   exec                      the writer, the keeper, the CPU pool, background workers
 //!  row 2   store  catalog  trend     ordered bytes that survive; relations; maths
 //!  row 1   base                      time, ids, names, scopes, tokens, limits, codec, keys, chance
@@ -96,6 +96,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod exec;
+pub mod host;
 pub mod http;
 pub mod io;
 pub mod queue;

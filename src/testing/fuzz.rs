@@ -14,11 +14,16 @@ use crate::base::limits::{
     QUERY_BATCH_MAX, SELECTOR_BYTES_MAX,
 };
 use crate::base::name::QueueName;
-use crate::base::time::Timestamp;
+use crate::base::time::{Mono, Now, Timestamp};
 use crate::base::token::{Kind, SECRET_BYTES, Token};
 use crate::cache::glob::Glob;
 use crate::cache::snapshot::{self, Reader, Writer};
 use crate::config::{self, Environment, Loaded, Problems, Sources};
+use crate::host::mounts;
+use crate::host::names::{self, Teller};
+use crate::host::parse::Counters;
+use crate::host::raw::{Mounted, Own, Raw, Space, Texts};
+use crate::host::reading::Reading;
 use crate::http::queue_terms;
 use crate::http::series_terms;
 use crate::series::block::{self, Opened};
@@ -41,7 +46,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "record_decode", body: record_decode },
     Target { name: "key_order", body: key_order },
     Target { name: "names", body: names },
@@ -61,6 +66,7 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "blocks", body: blocks },
     Target { name: "times", body: times },
     Target { name: "points", body: points },
+    Target { name: "host", body: host },
 ];
 
 #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
@@ -625,4 +631,101 @@ fn check_points(bytes: &[u8], common: &Common) {
     let mut rewritten = Vec::new();
     point::encode(&again, common, &mut rewritten);
     assert_eq!(rewritten, written, "points are the same to the bit");
+}
+
+/// Any bytes as the files of a machine, and as those of ten seconds later: shares are within 0 and 100, those of the
+/// processors add up, nothing is below zero or no number, and what is told is told under names. A file is what stands
+/// behind a line `== name`, or else everything.
+pub fn host(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (first, second) = text.split_once("\n== later\n").unwrap_or((&text, &text));
+    let before = Counters::of(&machine(first, 0));
+    let after = Counters::of(&machine(second, 10));
+    for reading in [Reading::between(None, &after), Reading::between(Some(&before), &after)] {
+        check_reading(&reading);
+        names::tell(&after, &reading, &mut Told::default());
+    }
+}
+
+/// The machine of a text. Every other path is a folder, and file systems are of the size of their paths.
+fn machine(text: &str, seconds: u64) -> Raw {
+    let part = |name: &str| {
+        let title = format!("== {name}\n");
+        let mut lines = text.split_inclusive('\n').skip_while(|line| *line != title);
+        let found: Option<String> =
+            lines.next().map(|_| lines.take_while(|line| !line.starts_with("== ")).collect());
+        Some(found.unwrap_or_else(|| text.to_owned()))
+    };
+    let mountinfo = part("mountinfo");
+    let is_folder = |path: &str| path.len().is_multiple_of(2);
+    let chosen = mounts::chosen(mountinfo.as_deref().unwrap_or(""), &is_folder);
+    assert!(chosen.is_sorted_by(|a, b| a.path < b.path), "each path once");
+    let mounted = |mount: mounts::Mount| {
+        let total_bytes = mount.path.len() as u64 - 1;
+        let space = Space { total_bytes, free_bytes: seconds, ..Space::default() };
+        Mounted { mount, space: Some(space) }
+    };
+    Raw {
+        now: Now { wall: Timestamp::MIN, mono: Mono::from_ns(seconds * 1_000_000_000) },
+        mounted: chosen.into_iter().map(mounted).collect(),
+        texts: Texts {
+            stat: part("stat"),
+            loadavg: part("loadavg"),
+            meminfo: part("meminfo"),
+            vmstat: part("vmstat"),
+            diskstats: part("diskstats"),
+            net_dev: part("net_dev"),
+            mountinfo,
+            pressure_cpu: part("pressure_cpu"),
+            pressure_memory: part("pressure_memory"),
+            pressure_io: part("pressure_io"),
+            file_nr: part("file_nr"),
+            uptime: part("uptime"),
+        },
+        own: Own::default(),
+        page_bytes: 4096,
+        quota_cores: None,
+    }
+}
+
+fn check_reading(reading: &Reading) {
+    let mut shares: Vec<f64> = Vec::new();
+    let mut rates: Vec<f64> = Vec::new();
+    if let Some(cpu) = &reading.cpu {
+        let parts = [cpu.user, cpu.system, cpu.iowait, cpu.steal, cpu.idle];
+        assert!((parts.iter().sum::<f64>() - 100.0).abs() < 1e-6, "{cpu:?}");
+        shares.extend(parts);
+    }
+    shares.extend(reading.memory.iter().map(|memory| memory.usage));
+    if let Some(swap) = &reading.swap {
+        shares.extend(swap.usage);
+        rates.extend(swap.read.iter().chain(&swap.written));
+    }
+    for disk in reading.disks.iter().flatten() {
+        shares.extend([disk.usage, disk.inodes_usage, disk.busy].into_iter().flatten());
+        rates.extend(disk.read.iter().chain(&disk.written));
+    }
+    for network in reading.network.iter().flatten() {
+        let all = [network.bytes, network.packets, network.errors, network.drops];
+        rates.extend(all.into_iter().flatten().flatten());
+    }
+    assert!(shares.iter().all(|share| (0.0..=100.0001).contains(share)), "{shares:?}");
+    assert!(rates.iter().all(|rate| rate.is_finite() && 0.0 <= *rate), "{rates:?}");
+}
+
+/// Whoever is told, and looks at it.
+#[derive(Default)]
+struct Told {
+    families: std::collections::BTreeSet<&'static str>,
+}
+
+impl Teller for Told {
+    fn family(&mut self, name: &'static str, _: &'static str, _: &'static str) {
+        assert!(self.families.insert(name), "{name} comes twice");
+    }
+
+    fn sample(&mut self, labels: &str, value: f64) {
+        assert!(!self.families.is_empty(), "a family comes before its samples");
+        assert!(value.is_finite() && !labels.contains('\n'), "{labels} {value}");
+    }
 }
