@@ -5,7 +5,8 @@
 //! A small shop installs Holdfast instead of Redis, a queue runner, Prometheus with Grafana, and an
 //! uptime monitor. Everything it promises rests on one sentence: **what was answered "stored" is there
 //! after `kill -9` and after a power cut.** This version has the storage that makes the sentence true, the
-//! edge (HTTP, tokens, tenants, settings, the command line), the cache with its locks, the queues, and the time series.
+//! edge (HTTP, tokens, tenants, settings, the command line), the cache with its locks, the queues, the time series, and what
+//! follows from them: readings of the machine and its health, trends, capacity.
 //!
 //! ```text
 //!  row 8   cli                       commands; a client of our own API            (main.rs calls it, nothing else)
@@ -35,6 +36,9 @@
 //! - [`series`]: samples in memory ([`series::open`], [`series::memory`]) and in the log ([`series::wal`]), blocks
 //!   ([`series::seal`], [`series::block`]), points ([`series::roll`], [`series::point`]), queries ([`series::query`]),
 //!   and the proof that a file is as it should be ([`series::check`]).
+//! - [`trend`]: what numbers over time say; [`trend::report`] puts it together. [`host`]: what the kernel's files say
+//!   ([`host::parse`], [`host::reading`]), and how healthy that is ([`host::signals`], [`host::score`]).
+//! - [`app::host`] reads the machine, [`app::trends`] answers what is asked, [`app::watch`] looks without being asked.
 //! - [`app`]: tokens, tenants, the slow log, [`app::cache`] and [`app::kept`], [`app::queue`] and [`app::jobs`]; [`app::directory`] is what every request looks at.
 //! - [`http`]: [`http::routes`] is the one table; [`http::service`] is what happens to a request,
 //!   [`http::connection`] who may stay connected.

@@ -28,9 +28,11 @@
 //! Never here: a socket, a file, a clock, a thread, a wire format.
 
 pub mod cache;
+pub mod capacity;
 pub mod catalog;
 pub mod directory;
 pub mod history;
+pub mod host;
 pub mod jobs;
 pub mod kept;
 pub mod locks;
@@ -47,6 +49,8 @@ pub mod slow;
 pub mod tenants;
 pub mod throttle;
 pub mod tokens;
+pub mod trends;
+pub mod watch;
 pub mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,13 +61,15 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
 use self::directory::{Directory, TenantEntry, TokenEntry};
+use self::host::Host;
 use self::jobs::Jobs;
 use self::kept::Kept;
-use self::outside::{Entropy, Probe};
+use self::outside::{Entropy, Machine, Probe};
 use self::past::Past;
 use self::series::{Series, SeriesSettings};
 use self::slow::SlowLog;
 use self::throttle::{Peer, Throttle};
+use self::watch::Watch;
 use crate::base::id::{JobId, TokenId};
 use crate::base::limits::WRITE_DEADLINE;
 use crate::base::name::{Namespace, QueueName, ScheduleName, TenantName};
@@ -186,6 +192,9 @@ pub enum Error {
     /// There is no such queue.
     #[error("there is no queue {0}")]
     UnknownQueue(QueueName),
+    /// No series is meant.
+    #[error("there are no series {0}; holdfast series list tells which there are")]
+    UnknownSeries(String),
     /// There is no such lease.
     #[error("there is no such lease")]
     UnknownLease,
@@ -253,6 +262,7 @@ impl Error {
             Error::SeriesFull => "overloaded",
             Error::UnknownJob(_) => "unknown_job",
             Error::UnknownQueue(_) => "unknown_queue",
+            Error::UnknownSeries(_) => "unknown_series",
             Error::UnknownLease => "unknown_lease",
             Error::LeaseLost(_) => "lease_lost",
             Error::JobFinished(_) => "job_finished",
@@ -282,6 +292,8 @@ pub struct Settings {
     pub history: past::Keep,
     /// Time series.
     pub series: SeriesSettings,
+    /// Units of systemd: those that count, and those that are critical.
+    pub units: [Vec<String>; 2],
     /// The time zone of schedules that name none.
     pub timezone: Zone,
 }
@@ -299,6 +311,7 @@ impl Default for Settings {
                 age: Duration::from_hours(24 * 7),
             },
             series: SeriesSettings::default(),
+            units: <[Vec<String>; 2]>::default(),
             timezone: Zone::UTC,
         }
     }
@@ -386,6 +399,8 @@ pub struct App {
     jobs: Arc<Jobs>,
     history: Past,
     series: Arc<Series>,
+    /// What is found out without being asked.
+    watch: Watch,
     pool: Pool,
     cache: Arc<Cache>,
     throttle: Throttle,
@@ -395,6 +410,7 @@ pub struct App {
     /// Stands in the keys of answers that are kept.
     answers_secret: u128,
     probe: Box<dyn Probe>,
+    host: Host,
     /// Wakes the worker that removes what deleted tenants left.
     removal: OnceLock<Waker>,
 }
@@ -425,8 +441,10 @@ pub struct Parts {
     pub settings: Settings,
     /// Where secrets come from.
     pub entropy: Box<dyn Entropy>,
-    /// What the machine says.
+    /// What the machine says of this process and its disk.
     pub probe: Box<dyn Probe>,
+    /// The machine itself.
+    pub machine: Box<dyn Machine>,
 }
 
 impl App {
@@ -444,6 +462,7 @@ impl App {
             jobs: parts.jobs,
             history: parts.history,
             series: parts.series,
+            watch: Watch::default(),
             pool: parts.pool,
             cache: parts.cache,
             throttle: Throttle::default(),
@@ -452,6 +471,7 @@ impl App {
             entropy: parts.entropy,
             answers_secret: u128::from_le_bytes(secret),
             probe: parts.probe,
+            host: Host::new(parts.machine),
             removal: OnceLock::new(),
         }
     }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::base::time::Now;
+use crate::host;
+
 /// Where secrets and ids come from.
 pub trait Entropy: Send + Sync {
     /// Fills `bytes` with what nobody can guess.
@@ -29,6 +32,28 @@ pub struct Process {
     pub descriptors_max: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
+}
+
+/// Reads the machine.
+pub trait Machine: Send + Sync {
+    /// What its files say at this moment. It asks the kernel and may wait for a disk: never on the
+    /// runtime's threads. What cannot be read is `None` in the answer; the call itself cannot fail.
+    fn read(&self, now: Now) -> host::raw::Raw;
+
+    /// How these units of systemd stand; `None` when it does not say. It may wait for two seconds: never on the
+    /// runtime's threads, nor where the machine is read.
+    fn units(&self, names: &[String]) -> Option<Vec<Unit>>;
+}
+
+/// A unit of systemd, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// `nginx.service`
+    pub name: String,
+    /// Whether there is such a unit at all.
+    pub is_known: bool,
+    /// `active`, `failed`, `inactive`, ...
+    pub state: String,
 }
 
 /// A file system at one moment.

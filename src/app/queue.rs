@@ -27,7 +27,8 @@ use crate::queue::schedules::{self, Schedule, Wanted};
 use crate::queue::settings::{Patch, Settings};
 use crate::queue::tick;
 use crate::queue::view::{self, Job, Why};
-use crate::queue::workers::{Beat, Command, Told, WorkerId};
+use crate::queue::workers::crew::Crew;
+use crate::queue::workers::{Beat, Command, Served, Told, WorkerId};
 
 /// What somebody wants to lease.
 #[derive(Clone, Debug)]
@@ -101,6 +102,18 @@ pub struct QueueView {
     pub types: Vec<TypeView>,
     /// Workers that serve it.
     pub workers: usize,
+    /// Jobs that they work on at a time, as far as was seen: a process may have several.
+    pub places: usize,
+    /// Whether any of them serves another queue too.
+    pub workers_shared: bool,
+}
+
+impl QueueView {
+    fn served_by(&mut self, served: Served) {
+        self.workers = served.workers;
+        self.places = served.places;
+        self.workers_shared = served.shared;
+    }
 }
 
 /// A type of jobs of a queue.
@@ -458,7 +471,7 @@ impl App {
         let workers = self.jobs.state.workers.lock();
         let counts = workers.counts(tenant.id, now);
         for view in &mut views {
-            view.workers = counts.get(&view.name).copied().unwrap_or(0);
+            view.served_by(counts.get(&view.name).copied().unwrap_or_default());
         }
         drop(counts);
         drop(workers);
@@ -484,8 +497,38 @@ impl App {
 
     /// The queues of all tenants that were active last, for their figures.
     pub fn queues_told(&self, limit: usize) -> Vec<(TenantId, QueueView)> {
+        let mut views = self.queues_active(limit);
+        let read = self.jobs.read(|file| {
+            for (tenant, view) in views.iter_mut().filter(|(_, view)| 0 < view.waiting) {
+                view.oldest_waiting = view::oldest_waiting(file, *tenant, view.name.as_str())?;
+            }
+            Ok(())
+        });
+        // What cannot be read now is not told.
+        drop(read.inspect_err(|error| tracing::debug!(%error, "figures are missing")));
+        views
+    }
+
+    /// The same with their workers, and without a look into the file.
+    pub(super) fn queues_watched(&self, limit: usize) -> Vec<(TenantId, QueueView)> {
+        let mut views = self.queues_active(limit);
         let now = self.jobs.now();
-        let mut views = self.jobs.with_memory(|memory| {
+        let workers = self.jobs.state.workers.lock();
+        // Those of a tenant stand together.
+        for of_tenant in views.chunk_by_mut(|(one, _), (other, _)| one == other) {
+            let counts = of_tenant.first().map(|(tenant, _)| workers.counts(*tenant, now));
+            let counts = counts.unwrap_or_default();
+            for (_, view) in of_tenant {
+                view.served_by(counts.get(&view.name).copied().unwrap_or_default());
+            }
+        }
+        views
+    }
+
+    /// The queues of all tenants that were active last, by tenant and name, as memory knows them.
+    fn queues_active(&self, limit: usize) -> Vec<(TenantId, QueueView)> {
+        let now = self.jobs.now();
+        self.jobs.with_memory(|memory| {
             let mut last: Vec<_> = memory
                 .all_queues()
                 .map(|queue| (queue.active_at, queue.tenant, queue.name.clone()))
@@ -499,23 +542,24 @@ impl App {
                 let qid = memory.qid(tenant, &name)?;
                 Some((tenant, queue_view(memory, qid, now.mono)))
             };
-            last.into_iter().filter_map(view).collect::<Vec<_>>()
-        });
-        let read = self.jobs.read(|file| {
-            for (tenant, view) in views.iter_mut().filter(|(_, view)| 0 < view.waiting) {
-                view.oldest_waiting = view::oldest_waiting(file, *tenant, view.name.as_str())?;
-            }
-            Ok(())
-        });
-        // What cannot be read now is not told.
-        drop(read.inspect_err(|error| tracing::debug!(%error, "figures are missing")));
-        views
+            last.into_iter().filter_map(view).collect()
+        })
     }
 
-    /// How many workers there are, by how they stand.
-    pub fn workers_told(&self) -> Vec<(&'static str, usize)> {
+    /// The workers of each tenant that has or had any.
+    pub fn workers_told(&self) -> BTreeMap<TenantId, Crew> {
         let now = self.jobs.now();
-        self.jobs.state.workers.lock().by_state(now)
+        self.jobs.state.workers.lock().crews(now)
+    }
+
+    /// Counts how workers spent the time since this was last called, those who do not say so themselves.
+    pub fn workers_tick(&self) {
+        let now = self.jobs.now();
+        let mut workers = self.jobs.state.workers.lock();
+        // The workers first, then the memory, as everywhere.
+        self.jobs.with_memory(|memory| {
+            workers.tick(now, &|tenant, worker| memory.jobs_held(tenant, worker.as_str()));
+        });
     }
 
     /// Changes the settings of a queue.
@@ -682,6 +726,8 @@ fn queue_view(memory: &mut Memory, qid: Qid, now: Mono) -> QueueView {
         figures,
         types: types.collect(),
         workers: 0,
+        places: 0,
+        workers_shared: false,
     }
 }
 

@@ -85,6 +85,16 @@ impl Source for Live<'_> {
     }
 }
 
+/// Answers one query after the other, on a thread of the pool.
+pub(super) struct Asker<'a>(Live<'a>);
+
+impl Asker<'_> {
+    /// Answers a query.
+    pub(super) fn ask(&self, tenant: TenantId, query: &Query) -> Result<Answer, Error> {
+        ask(&self.0, tenant, query)
+    }
+}
+
 /// Answers a query on the thread of the caller.
 fn ask(live: &Live<'_>, tenant: TenantId, query: &Query) -> Result<Answer, Error> {
     let answer = answer(live, tenant, query);
@@ -340,6 +350,34 @@ impl App {
         running.wait(QUERY_DEADLINE_MAX).await
     }
 
+    /// Asks several queries one after the other, and makes something of the answers, all of it on the pool; the queries
+    /// have so long together.
+    pub(super) async fn with_queries<T: Send + 'static>(
+        &self,
+        within: Duration,
+        work: impl FnOnce(&Asker<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let until = self.clock.mono().plus(QUERY_DEADLINE_MAX);
+        let running = self.submit_work(within, until, work)?;
+        running.wait(QUERY_DEADLINE_MAX).await
+    }
+
+    /// The same for a thread that may wait.
+    pub(super) fn with_queries_waiting<T: Send + 'static>(
+        &self,
+        within: Duration,
+        work: impl FnOnce(&Asker<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let until = self.clock.mono().plus(QUERY_DEADLINE_MAX);
+        let series = Arc::clone(&self.series);
+        let work = move |patience: &Patience| {
+            let until = series.mono().plus(within);
+            let failed = Cell::new(None);
+            work(&Asker(Live { series: &series, patience, until, failed }))
+        };
+        self.pool.call(until, work)?
+    }
+
     /// Answers many, side by side, each by itself and for so long; in the order in which they were asked. What is given of a query is its
     /// answer as `encode` writes it (that is what is kept).
     pub async fn query_batch(
@@ -401,13 +439,23 @@ impl App {
         until: Mono,
         made: impl FnOnce(Answer) -> T + Send + 'static,
     ) -> Result<Running<T>, Error> {
+        let work = move |asker: &Asker<'_>| asker.ask(tenant, &query).map(made);
+        self.submit_work(within, until, work)
+    }
+
+    /// The same for several queries and what is made of them.
+    fn submit_work<T: Send + 'static>(
+        &self,
+        within: Duration,
+        until: Mono,
+        work: impl FnOnce(&Asker<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Running<T>, Error> {
         let (answer, answered) = oneshot::channel();
         let series = Arc::clone(&self.series);
         let work = move |patience: &Patience| {
             let until = series.mono().plus(within);
             let failed = Cell::new(None);
-            let live = Live { series: &series, patience, until, failed };
-            ask(&live, tenant, &query).map(made)
+            work(&Asker(Live { series: &series, patience, until, failed }))
         };
         let submitted = self.pool.submit(until, work, move |result| drop(answer.send(result)));
         match submitted {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::App;
 use super::queue_workers;
 use super::series_workers;
+use super::watch;
 use crate::base::id::TenantId;
 use crate::base::limits::{CATALOG_ROWS_MAX, KEPT_STEP_ROWS, SWEEP_EVERY, WRITE_DEADLINE};
 use crate::base::time::Now;
@@ -36,6 +37,7 @@ pub fn hire(app: &Arc<App>, workers: &Workers) -> Result<(), HireError> {
     workers.hire(Box::new(KeptEnded { app: Arc::clone(app), from: Vec::new() }))?;
     queue_workers::hire(app, workers)?;
     series_workers::hire(app, workers)?;
+    watch::hire(app, workers)?;
     let removal = Removal { app: Arc::clone(app), after: None, found: None };
     let waker = workers.hire(Box::new(removal))?;
     // Only the first one counts; there is no second.

@@ -53,6 +53,7 @@ pub(super) fn app_settings(config: &Config, memory: Memory) -> Settings {
             .collect(),
         history: history(&config.history),
         series: series(&config.series),
+        units: [config.host.units.clone(), config.host.critical_units.clone()],
         timezone: config.server.timezone.clone(),
     }
 }

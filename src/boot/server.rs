@@ -48,6 +48,7 @@ use crate::http::recorder::Recorder;
 use crate::http::routes::ROUTES;
 use crate::http::{self, Edge};
 use crate::io::entropy::SystemEntropy;
+use crate::io::host::SystemMachine;
 use crate::io::machine::SystemProbe;
 use crate::io::memory::{Memory, Source};
 use crate::io::process::SystemProcesses;
@@ -282,6 +283,7 @@ fn open_app(opening: &Opening<'_>, shares: Shares) -> Result<Arc<App>, Error> {
         settings,
         entropy: Box::new(SystemEntropy),
         probe: Box::new(SystemProbe::new(data_dir.path())),
+        machine: Box::new(SystemMachine::new()),
     })))
 }
 

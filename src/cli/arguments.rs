@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod machine;
 mod queue;
 mod series;
 
@@ -9,7 +10,8 @@ use clap::{Arg, ArgAction, ArgGroup, Command};
 use crate::config::KEYS;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 failure, 2 usage, 3 problems found, 4 not allowed, 5 not reachable.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 problems found, 4 not allowed, 5 not reachable. health has its own:
+0 healthy, 1 warning, 2 critical or not reachable, 3 unknown or usage.
 The server ends with 78 when a restart cannot help (settings, a newer data format, a second server) and with
 74 when storage fails.";
 
@@ -61,9 +63,10 @@ pub fn command() -> Command {
             option("token-file", "FILE", "A file that holds the token; - is standard input")
                 .global(true),
         ])
-        .subcommands([serve(), status(), cache(), lock()])
+        .subcommands([serve(), status(), machine::health(), machine::server()])
+        .subcommands([cache(), lock()])
         .subcommands([queue::queue(), queue::schedule(), queue::work()])
-        .subcommand(series::series())
+        .subcommands([series::series(), machine::trend()])
         .subcommands([token(), tenants(), config(), reload(), check()])
         .subcommands([openapi(), completions(), man()])
 }

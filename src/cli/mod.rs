@@ -5,8 +5,9 @@
 //! `--token-file`, of `HOLDFAST_TOKEN_FILE`, or of `admin.token` there.
 //!
 //! **Exit codes**: 0 ok, 1 failure, 2 usage, 3 problems found, 4 not allowed, 5 not reachable; `serve` ends
-//! as [`crate::boot`] says. Data goes to standard output, everything else to standard error. `--json` gives
-//! what the API gave.
+//! as [`crate::boot`] says, and `health` as programs do that watch others: 0 healthy, 1 warning, 2 critical,
+//! 3 unknown, or not understood what was meant. Data goes to standard output, everything else to standard
+//! error. `--json` gives what the API gave.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to people is its task")]
 
@@ -15,18 +16,22 @@ mod cache;
 mod commands;
 mod config;
 mod failure;
+mod health;
 mod locks;
 pub mod memory;
 mod plot;
 mod queue;
 mod schedule;
 mod series;
+mod server;
 mod session;
 mod table;
+mod trend;
 mod warm;
 mod work;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,11 +54,14 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(status) = work::become_command(&arguments) {
         return ExitCode::from(status);
     }
+    let is_health = health::is_meant(&arguments);
+    let usage = if is_health { health::UNKNOWN } else { failure::USAGE };
+    end_when_nobody_reads(if is_health { health::UNKNOWN } else { failure::FAILURE });
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are errors to the library, and no errors to anybody else.
-            let code = u8::try_from(error.exit_code()).unwrap_or(failure::USAGE);
+            let code = if error.exit_code() == 0 { 0 } else { usage };
             drop(error.print());
             return ExitCode::from(code);
         }
@@ -69,10 +77,39 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Printing panics when it fails. That whoever reads us went away (`| head`) is no reason to say anything, and a full disk is
+/// no fault of the program.
+fn end_when_nobody_reads(code: u8) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let Some(why) = panic.payload_as_str().and_then(not_printed) else { return before(panic) };
+        if !why.contains(NOBODY_READS) {
+            // Nobody may read this either.
+            drop(writeln!(
+                std::io::stderr(),
+                "holdfast: what it has to say cannot be written: {why}"
+            ));
+        }
+        std::process::exit(i32::from(code));
+    }));
+}
+
+/// How the system calls a pipe that nobody reads any more.
+const NOBODY_READS: &str = "Broken pipe";
+
+/// Why something was not printed, if that is what a panic says.
+fn not_printed(panic: &str) -> Option<&str> {
+    let rest = panic.strip_prefix("failed printing to std")?;
+    rest.split_once(": ").map(|(_, why)| why)
+}
+
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
         Some(("status", arguments)) => commands::status(arguments),
+        Some(("health", arguments)) => health::health(arguments),
+        Some(("server", arguments)) => server::server(arguments),
+        Some(("trend", arguments)) => trend::trend(arguments),
         Some(("reload", arguments)) => commands::reload(arguments),
         Some(("check", arguments)) => check(arguments),
         Some(("token", arguments)) => commands::token(arguments),

@@ -11,12 +11,22 @@ use crate::base::time::Timestamp;
 pub(super) const CURVES_MAX: usize = 4;
 
 /// A curve.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Curve {
     /// What it is called.
     pub(super) name: String,
     /// Unix milliseconds and values, ascending. What is not finite is a gap.
     pub(super) points: Vec<(i64, f64)>,
+    /// Lines beside it, in the same form, drawn with dashes.
+    pub(super) line: Vec<(i64, f64)>,
+    /// What may come: moments, and the two values between which it lies. Its edges are drawn with dots.
+    pub(super) band: Vec<(i64, f64, f64)>,
+}
+
+impl Curve {
+    fn edge(&self, value: impl Fn(&(i64, f64, f64)) -> f64) -> Vec<(i64, f64)> {
+        self.band.iter().map(|point| (point.0, value(point))).collect()
+    }
 }
 
 /// What is shown of the time, in unix milliseconds; the end is not part of it.
@@ -50,7 +60,7 @@ const ACROSS_MARK: char = '\u{252c}';
 /// Draws the first [`CURVES_MAX`] curves.
 pub(super) fn plot(curves: &[Curve], range: Range, size: Size) -> String {
     let curves = &curves[..curves.len().min(CURVES_MAX)];
-    let scales: Vec<Scale> = curves.iter().map(|curve| Scale::of(&curve.points)).collect();
+    let scales: Vec<Scale> = curves.iter().map(Scale::of).collect();
     let margin = scales.iter().flat_map(Scale::labels).map(|label| label.len()).max().unwrap_or(0);
     let columns = size.columns.saturating_sub(margin + 2).clamp(COLUMNS_MIN, COLUMNS_MAX);
     // Two rows are for the time, one of each panel for its name.
@@ -59,7 +69,14 @@ pub(super) fn plot(curves: &[Curve], range: Range, size: Size) -> String {
     let mut out = String::new();
     for (curve, scale) in curves.iter().zip(&scales) {
         let mut canvas = Canvas::new(columns, rows);
-        canvas.curve(&curve.points, range, scale);
+        canvas.curve(&curve.points, range, scale, Pen::SOLID);
+        if scale.known {
+            // What lies beyond the picture is not drawn: only values that were measured are all seen.
+            let seen = |points: Vec<(i64, f64)>| scale.cut(points);
+            canvas.curve(&seen(curve.line.clone()), range, scale, Pen::DASHES);
+            canvas.curve(&seen(curve.edge(|(_, low, _)| *low)), range, scale, Pen::DOTS);
+            canvas.curve(&seen(curve.edge(|(_, _, high)| *high)), range, scale, Pen::DOTS);
+        }
         let title = title(curve);
         put(&mut out, format_args!("{}\n", cut(&title, margin + 2 + columns)));
         for row in 0..rows {
@@ -102,14 +119,24 @@ struct Scale {
 }
 
 impl Scale {
-    /// Round numbers just beyond the smallest and the largest value.
-    fn of(points: &[(i64, f64)]) -> Scale {
-        let values = || points.iter().map(|(_, value)| *value).filter(|value| value.is_finite());
-        let (low, high) =
-            (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    /// Round numbers just beyond the smallest and the largest value. What is drawn beside the points may make it three
+    /// times as high and no more: they stay to be seen however wide a band is.
+    fn of(curve: &Curve) -> Scale {
+        let ends = |values: &mut dyn Iterator<Item = f64>| {
+            let finite = values.filter(|value| value.is_finite());
+            finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+                (low.min(value), high.max(value))
+            })
+        };
+        let (low, high) = ends(&mut curve.points.iter().map(|(_, value)| *value));
         if high < low {
             return Scale { low: 0.0, high: 1.0, known: false };
         }
+        let line = curve.line.iter().map(|(_, value)| *value);
+        let beside =
+            ends(&mut line.chain(curve.band.iter().flat_map(|(_, low, high)| [*low, *high])));
+        let room = if low < high { high - low } else { low.abs().max(1.0) };
+        let (low, high) = (low.min(beside.0.max(low - room)), high.max(beside.1.min(high + room)));
         let width = high - low;
         // Of numbers that are as large as numbers get nothing is left to be rounded.
         if !width.is_finite() {
@@ -132,6 +159,16 @@ impl Scale {
     fn height(&self, value: f64) -> f64 {
         let width = self.high / 2.0 - self.low / 2.0;
         if 0.0 < width { ((value / 2.0 - self.low / 2.0) / width).clamp(0.0, 1.0) } else { 0.5 }
+    }
+
+    /// The points, with gaps where they lie beyond the height.
+    fn cut(&self, mut points: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
+        for (_, value) in &mut points {
+            if !(self.low..=self.high).contains(value) {
+                *value = f64::NAN;
+            }
+        }
+        points
     }
 
     fn middle(&self) -> f64 {
@@ -171,7 +208,7 @@ fn round_step(least: f64) -> f64 {
 }
 
 /// A number with few digits.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {
         return "0".to_owned();
@@ -193,6 +230,24 @@ fn short(value: f64) -> String {
     format!("{text}{sign}")
 }
 
+/// How a line is drawn: so many dots, and so many left out.
+#[derive(Clone, Copy, Debug)]
+struct Pen {
+    on: usize,
+    off: usize,
+}
+
+impl Pen {
+    const SOLID: Pen = Pen { on: 1, off: 0 };
+    const DASHES: Pen = Pen { on: 3, off: 3 };
+    const DOTS: Pen = Pen { on: 1, off: 3 };
+
+    /// Whether the dot with this number is drawn.
+    fn draws(self, dot: usize) -> bool {
+        dot % (self.on + self.off) < self.on
+    }
+}
+
 /// Dots, two by four to a character.
 struct Canvas {
     columns: usize,
@@ -209,8 +264,8 @@ impl Canvas {
     }
 
     /// Draws the lines between points; a gap interrupts them.
-    fn curve(&mut self, points: &[(i64, f64)], range: Range, scale: &Scale) {
-        let mut before = None;
+    fn curve(&mut self, points: &[(i64, f64)], range: Range, scale: &Scale, pen: Pen) {
+        let (mut before, mut drawn) = (None, 0);
         for (at, value) in points {
             let inside = range.from_ms <= *at && *at < range.to_ms;
             if !inside || !value.is_finite() {
@@ -218,7 +273,7 @@ impl Canvas {
                 continue;
             }
             let place = (self.across(*at, range), self.down(scale.height(*value)));
-            self.line(before.unwrap_or(place), place);
+            drawn = self.line(before.unwrap_or(place), place, (pen, drawn));
             before = Some(place);
         }
     }
@@ -246,8 +301,14 @@ impl Canvas {
         low
     }
 
-    /// Every dot between two, by whole numbers.
-    fn line(&mut self, from: (usize, usize), to: (usize, usize)) {
+    /// Every dot between two that the pen draws, by whole numbers. Gives the number of the last one: where the next line
+    /// goes on.
+    fn line(
+        &mut self,
+        from: (usize, usize),
+        to: (usize, usize),
+        (pen, drawn): (Pen, usize),
+    ) -> usize {
         let steps = from.0.abs_diff(to.0).max(from.1.abs_diff(to.1)).max(1);
         let between = |from: usize, to: usize, step: usize| {
             let way = from.abs_diff(to) * step;
@@ -255,8 +316,11 @@ impl Canvas {
             if from <= to { from + way } else { from - way }
         };
         for step in 0..=steps {
-            self.dot(between(from.0, to.0, step), between(from.1, to.1, step));
+            if pen.draws(drawn + step) {
+                self.dot(between(from.0, to.0, step), between(from.1, to.1, step));
+            }
         }
+        if from == to { drawn } else { drawn + steps }
     }
 
     fn dot(&mut self, across: usize, down: usize) {
@@ -291,8 +355,8 @@ fn time_axis(out: &mut String, range: Range, margin: usize, columns: usize) {
         at[form.0..form.1].replace('T', " ")
     };
     let width = form.1 - form.0;
-    // Each moment stands to the right of its mark, but for the last one.
-    let places = (columns / (width + 8)).max(1);
+    // Each moment stands below its mark, but the last one, which ends before the word behind it: there is room for both.
+    let places = (columns / (2 * width - width / 2 + UTC.len() + 2)).max(1);
     let mut line: Vec<char> = vec![ACROSS; columns];
     let mut moments = vec![' '; columns + margin + 2 - UTC.len()];
     for place in 0..=places {
@@ -342,7 +406,7 @@ mod tests {
             let part = f64::from(at) / 200.0;
             (NOON + i64::from(at) * hours * HOUR / 200, value(part))
         });
-        Curve { name: name.to_owned(), points: points.collect() }
+        Curve { name: name.to_owned(), points: points.collect(), ..Curve::default() }
     }
 
     fn range(hours: i64) -> Range {
@@ -366,10 +430,57 @@ mod tests {
             curve("rising", 24 * 7, |part| part * 1e9),
             curve("gap", 24 * 7, |part| if (0.3..0.6).contains(&part) { f64::NAN } else { 1.0 }),
             curve("steps", 24 * 7, |part| if part < 0.5 { -0.002 } else { 0.004 }),
-            Curve { name: "none\u{1b}".to_owned(), points: Vec::new() },
+            Curve { name: "none\u{1b}".to_owned(), ..Curve::default() },
             curve("fifth", 24 * 7, |part| part),
         ];
         expect_file!["plot/four.txt"].assert_eq(&plot(&curves, range(24 * 7), SIZE));
+    }
+
+    /// Half of the range was measured, the other half is to come.
+    fn foreseen(width: f64) -> Curve {
+        let mut curve = curve("depth", 2, |part| 40.0 * part + 2.0 * (part * 60.0).sin());
+        curve.points.truncate(101);
+        curve.line = curve.points[30..].iter().map(|(at, _)| (*at, 0.0)).collect();
+        for (index, (_, value)) in (30..).zip(&mut curve.line) {
+            *value = 0.2 * f64::from(index);
+        }
+        curve.line.push((NOON + HOUR, f64::NAN));
+        for step in 0..=30 {
+            let (at, middle) =
+                (NOON + HOUR + i64::from(step) * 2 * 60_000 - 60_000, f64::from(step));
+            let half = width * (1.0 + middle);
+            curve.line.push((at, 20.0 + middle * 0.65));
+            curve.band.push((at, 20.0 + middle * 0.65 - half, 20.0 + middle * 0.65 + half));
+        }
+        curve
+    }
+
+    #[test]
+    fn what_may_come_is_a_dotted_band_around_dashes() {
+        let text = plot(&[foreseen(0.4)], range(2), SIZE);
+        expect_file!["plot/band.txt"].assert_eq(&text);
+    }
+
+    #[test]
+    fn a_band_that_is_too_wide_leaves_the_picture_and_hides_no_curve() {
+        let text = plot(&[foreseen(1e9)], range(2), SIZE);
+        let is_there = |label: &str| text.lines().any(|line| line.starts_with(label));
+        assert!(is_there(" 40 ") && is_there("-20 "), "{text}");
+    }
+
+    #[test]
+    fn moments_below_a_picture_stand_apart() {
+        for hours in [1, 10, 24 * 3, 24 * 50] {
+            for columns in 60..200 {
+                let size = Size { columns, rows: 8 };
+                let text = plot(&[curve("x", hours, |part| part)], range(hours), size);
+                let line = text.lines().last().unwrap().strip_suffix(" UTC").unwrap();
+                let lengths = line.split("  ").map(|moment| moment.trim().len());
+                let mut lengths: Vec<usize> = lengths.filter(|length| 0 < *length).collect();
+                lengths.dedup();
+                assert_eq!(lengths.len(), 1, "{hours} {columns}: {line}");
+            }
+        }
     }
 
     #[test]
@@ -406,7 +517,10 @@ mod tests {
                         *value = f64::MAX;
                     }
                 }
-                curves.push(Curve { name: "x".to_owned(), points });
+                let mut value = || f64::from_bits(rng.next_u64());
+                let line = points.iter().map(|(at, _)| (*at, value())).collect();
+                let band = points.iter().map(|(at, _)| (*at, value(), value())).collect();
+                curves.push(Curve { name: "x".to_owned(), points, line, band });
             }
             let text = plot(&curves, range(hours), size);
             let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);

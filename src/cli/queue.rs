@@ -1,5 +1,6 @@
 //! `holdfast queue`: pushing, looking at, steering and searching jobs.
 
+mod capacity;
 mod failures;
 mod jobs;
 mod look;
@@ -25,6 +26,7 @@ pub(super) fn queue(arguments: &ArgMatches) -> Result<(), Failure> {
         Some(("show", arguments)) => look::show(arguments),
         Some(("workers", arguments)) => look::workers(arguments),
         Some(("monitor", arguments)) => monitor::monitor(arguments),
+        Some(("capacity", arguments)) => capacity::capacity(arguments),
         Some(("peek", arguments)) => jobs::peek(arguments),
         Some(("search", arguments)) => jobs::search(arguments),
         Some(("job", arguments)) => jobs::job(arguments),

@@ -72,7 +72,7 @@ fn listed(page: &[Json], printed: usize) -> String {
 }
 
 /// A series as selectors and expositions spell it; `{}` has neither metric nor labels.
-fn name(metric: Option<&str>, labels: &[(String, String)]) -> String {
+pub(super) fn name(metric: Option<&str>, labels: &[(String, String)]) -> String {
     let pair = |(name, value): &(String, String)| {
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         format!("{name}=\"{value}\"")

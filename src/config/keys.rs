@@ -207,7 +207,7 @@ fn check_job_type(name: &str) -> Result<(), BadName> {
 }
 
 /// Every section, in the order of the shipped file.
-pub const SECTIONS: [Section; 10] = [
+pub const SECTIONS: [Section; 11] = [
     Section { name: "server", doc: "How the server is reached, and where it keeps things." },
     Section {
         name: "tls",
@@ -249,11 +249,15 @@ pub const SECTIONS: [Section; 10] = [
         doc: "Time series: for how long samples are kept, and the points that are made of them. When there\n\
               is no room for all of it, the oldest of the finest goes first.",
     },
+    Section {
+        name: "host",
+        doc: "This machine: what its health depends on beside processors, memory and disks.",
+    },
     Section { name: "log", doc: "What is logged, and how." },
 ];
 
 /// Every setting, in the order of the shipped file.
-pub const KEYS: [Key; 39] = [
+pub const KEYS: [Key; 41] = [
     Key {
         section: "server",
         name: "data_dir",
@@ -567,6 +571,26 @@ pub const KEYS: [Key; 39] = [
               long as their points. A * stands for anything. Each costs some hundred bytes a point.",
         example: "*_latency_seconds",
         kind: Kind::Patterns(|d| &mut d.series.sketch),
+    },
+    Key {
+        section: "host",
+        name: "units",
+        environment: Some("HOLDFAST_HOST_UNITS"),
+        default: "",
+        live: true,
+        doc: "Units of systemd that should run: while one has failed, the server's health is a warning.",
+        example: "nginx.service, php8.3-fpm.service",
+        kind: Kind::Units(|d| &mut d.host.units),
+    },
+    Key {
+        section: "host",
+        name: "critical_units",
+        environment: Some("HOLDFAST_HOST_CRITICAL_UNITS"),
+        default: "",
+        live: true,
+        doc: "The same for those without which the shop is closed: critical while one has failed.",
+        example: "mysql.service",
+        kind: Kind::Units(|d| &mut d.host.critical_units),
     },
     Key {
         section: "log",

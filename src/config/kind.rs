@@ -14,13 +14,13 @@ use super::address::{Listen, parse_host};
 use super::environment::{CREDENTIALS, Environment};
 use super::nearest::nearest;
 use super::{BackoffConfig, Format, HistoryConfig, JobTypeConfig, Level, Log};
-use super::{NamespaceSettings, SeriesConfig, Server};
+use super::{HostConfig, NamespaceSettings, SeriesConfig, Server};
 use crate::base::amount::Amount;
 use crate::base::human::{format_duration, parse_duration};
 use crate::base::limits::{
     BACKOFF_LIST_MAX, CACHE_SHARE_BYTES_MIN, CACHE_TTL_MAX, HISTORY_ROWS_MAX, HISTORY_ROWS_MIN,
-    HOSTS_MAX, JOB_DELAY_MAX, JOB_TIMEOUT_MAX, JOB_TIMEOUT_MIN, JOB_TRIES_MAX, SKETCH_PATTERNS_MAX,
-    SOCKET_PATH_BYTES_MAX,
+    HOST_UNITS_MAX, HOSTS_MAX, JOB_DELAY_MAX, JOB_TIMEOUT_MAX, JOB_TIMEOUT_MIN, JOB_TRIES_MAX,
+    SKETCH_PATTERNS_MAX, SOCKET_PATH_BYTES_MAX, UNIT_BYTES_MAX,
 };
 use crate::base::name::is_zone_name;
 use crate::base::quota::{ALLOWANCE_MAX, Allowance, Quota, Quotas};
@@ -38,6 +38,7 @@ pub(super) struct Draft {
     pub(super) queue_types: BTreeMap<String, JobTypeConfig>,
     pub(super) history: HistoryConfig,
     pub(super) series: SeriesConfig,
+    pub(super) host: HostConfig,
     pub(super) log: Log,
 }
 
@@ -87,6 +88,7 @@ impl Draft {
             queue_types: BTreeMap::new(),
             history: HistoryConfig { rows: 0, bytes: 0, age: Duration::ZERO },
             series: SeriesConfig::default(),
+            host: HostConfig::default(),
             log: Log { level: Level::Info, format: Format::Text },
         }
     }
@@ -131,6 +133,7 @@ pub(super) enum Kind {
     Bytes { place: Place<u64>, least: u64 },
     Age { place: Place<Duration>, least: Duration, most: Duration },
     Patterns(Place<Vec<String>>),
+    Units(Place<Vec<String>>),
     Timezone(Place<Zone>),
 }
 
@@ -192,6 +195,7 @@ impl Kind {
             }
             Kind::Bytes { .. } => "an amount of bytes".to_owned(),
             Kind::Patterns(_) => "a list of patterns".to_owned(),
+            Kind::Units(_) => "a list of units of systemd".to_owned(),
             Kind::Timezone(_) => "the name of a time zone".to_owned(),
         }
     }
@@ -244,6 +248,7 @@ impl Kind {
             Kind::Bytes { place, least } => *place(d) = bytes(given, *least)?,
             Kind::Age { place, least, most } => *place(d) = within(given, *least, *most)?,
             Kind::Patterns(place) => *place(d) = patterns(given)?,
+            Kind::Units(place) => *place(d) = units(given)?,
             Kind::Timezone(place) => *place(d) = timezone(given)?,
         }
         Ok(())
@@ -279,7 +284,7 @@ impl Kind {
                 path(place(d).as_deref().unwrap_or(Path::new("")))
             }
             Kind::Listen(place) => toml_text(&place(d).to_string()),
-            Kind::Hosts(place) | Kind::Patterns(place) => {
+            Kind::Hosts(place) | Kind::Patterns(place) | Kind::Units(place) => {
                 let items: Vec<String> = place(d).iter().map(|item| toml_text(item)).collect();
                 format!("[{}]", items.join(", "))
             }
@@ -564,6 +569,30 @@ fn patterns(given: Given<'_>) -> Result<Vec<String>, Wrong> {
             ));
         }
         Ok((*text).to_owned())
+    };
+    list.iter().map(read).collect()
+}
+
+/// How names of units end.
+const UNIT_ENDINGS: [&str; 7] = ["service", "socket", "timer", "mount", "target", "path", "swap"];
+
+/// Names of units, as systemd spells them; without an ending it is a service.
+fn units(given: Given<'_>) -> Result<Vec<String>, Wrong> {
+    let list = given.list()?;
+    if HOST_UNITS_MAX < list.len() {
+        let value = format!("a list of {}", list.len());
+        return Err(Wrong::Value { value, why: format!("there are at most {HOST_UNITS_MAX}") });
+    }
+    let read = |text: &&str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+        if text.is_empty() || UNIT_BYTES_MAX < text.len() || !text.chars().all(good) {
+            let why =
+                "a unit is called as by systemctl list-units: nginx.service, php8.3-fpm.service";
+            return Err(wrong(text, why));
+        }
+        let ending = text.rsplit_once('.').map(|(_, ending)| ending);
+        let whole = ending.is_some_and(|ending| UNIT_ENDINGS.contains(&ending));
+        Ok(if whole { (*text).to_owned() } else { format!("{text}.service") })
     };
     list.iter().map(read).collect()
 }

@@ -244,6 +244,7 @@ impl<'a> Loader<'a> {
             queue_types: draft.queue_types,
             history: draft.history,
             series: draft.series,
+            host: draft.host,
             log: draft.log,
         };
         Ok(Loaded { config, values, warnings })

@@ -71,6 +71,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// Time series.
     pub series: SeriesConfig,
+    /// This machine.
+    pub host: HostConfig,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -235,6 +237,15 @@ pub struct SeriesConfig {
     pub r1d: Duration,
     /// Metrics of which percentiles are kept.
     pub sketch: Vec<String>,
+}
+
+/// What the health of this machine depends on beside itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Units of systemd whose failure is a warning.
+    pub units: Vec<String>,
+    /// Units of systemd whose failure is critical.
+    pub critical_units: Vec<String>,
 }
 
 /// What is logged, and how.

@@ -143,6 +143,8 @@ fn an_empty_file_and_no_file_give_the_defaults() {
         series.r1h = "730d"
         series.r1d = "3650d"
         series.sketch = []
+        host.units = []
+        host.critical_units = []
         log.level = "info"
         log.format = "text"
     "#]]
@@ -296,7 +298,7 @@ quues = 3
 
         error[unknown_section]: unknown section sever; did you mean [server]?
           where: /etc/holdfast/holdfast.toml:8
-          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [series], [log]
+          help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [series], [host], [log]
 
         error[unknown_key]: unknown key tier.small.quues; did you mean tier.small.queues?
           where: /etc/holdfast/holdfast.toml:10
@@ -354,7 +356,7 @@ fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
         expect![[r"
             error[unknown_section]: unknown section listen; did you mean listen in section [server]?
               where: /etc/holdfast/holdfast.toml:1
-              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [series], [log]
+              help:  the sections are [server], [tls], [tier.<name>], [cache], [cache.namespace.<name>], [cache.class.<name>], [queue.type.<name>], [history], [series], [host], [log]
 
             error[not_a_section]: server is a section, not a whole number
               where: /etc/holdfast/holdfast.toml:2
@@ -1029,6 +1031,30 @@ fn series_are_kept_for_so_long_and_in_so_much_space() {
     let variables = [("HOLDFAST_SERIES_SKETCH", "a*, b"), ("HOLDFAST_SERIES_RAW", "2d")];
     let config = load_all(text, &variables, &[]).unwrap().config.series;
     assert_eq!((config.sketch, config.raw), (vec!["a*".to_owned(), "b".to_owned()], days(2)));
+}
+
+#[test]
+fn units_whose_failure_counts_are_named_as_systemd_names_them() {
+    let text = r#"
+        [host]
+        units = ["nginx", "php8.3-fpm", "backup@shop.timer"]
+        critical_units = ["mysql"]
+    "#;
+    let config = load_file(text).unwrap().config.host;
+    assert_eq!(config.units, ["nginx.service", "php8.3-fpm.service", "backup@shop.timer"]);
+    assert_eq!(config.critical_units, ["mysql.service"]);
+    check(
+        r#"
+[host]
+units = ["my unit", "", "../etc"]
+"#,
+        expect![[r#"
+            error[wrong_value]: host.units cannot be "my unit": a unit is called as by systemctl list-units: nginx.service, php8.3-fpm.service
+              where: /etc/holdfast/holdfast.toml:3
+              help:  write: units = ["nginx.service", "php8.3-fpm.service"]
+
+            then run: holdfast config check --config /etc/holdfast/holdfast.toml"#]],
+    );
 }
 
 #[test]

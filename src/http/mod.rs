@@ -48,10 +48,12 @@ pub mod reply;
 pub mod request;
 pub mod routes;
 pub mod series;
+pub mod server;
 pub mod service;
 pub mod slow;
 pub mod tenants;
 pub mod tokens;
+pub mod trends;
 pub mod wire;
 
 mod body;
@@ -65,6 +67,7 @@ mod spans;
 mod splice;
 mod stores;
 mod strict;
+mod trend_terms;
 mod whole;
 
 use std::sync::Arc;

@@ -59,6 +59,7 @@ pub const KINDS: &[Kind] = &[
     kind("malformed", 400, "the request cannot be understood", false),
     kind("unknown_field", 400, "the body has a field that nobody knows", false),
     kind("unknown_parameter", 400, "the query has a parameter that nobody knows", false),
+    kind("invalid_around", 400, "not a number of workers", false),
     kind("invalid_backoff", 400, "not waits between tries", false),
     kind("invalid_busy_ms", 400, "not a figure", false),
     kind("invalid_by", 400, "not what by may say here: a number, a time or labels", false),
@@ -90,6 +91,7 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_idle_ms", 400, "not a figure", false),
     kind("invalid_ids", 400, "not ids", false),
     kind("invalid_if", 400, "not a condition", false),
+    kind("invalid_interval", 400, "not an interval of a period", false),
     kind("invalid_jitter", 400, "not a part of a ttl", false),
     kind("invalid_job", 400, "not a job of a schedule", false),
     kind("invalid_jobs_done", 400, "not a figure", false),
@@ -112,6 +114,8 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_paused", 400, "not true or false", false),
     kind("invalid_payload", 400, "not a payload", false),
     kind("invalid_peak_rss_bytes", 400, "not a figure", false),
+    kind("invalid_period", 400, "not a period of a trend", false),
+    kind("invalid_points", 400, "not true or false", false),
     kind("invalid_pid", 400, "not a process", false),
     kind("invalid_prefix", 400, "not a prefix", false),
     kind("invalid_owner", 400, "not the owner of a lock", false),
@@ -143,6 +147,7 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_tags", 400, "not tags", false),
     kind("invalid_target_wait", 400, "not a time to wait", false),
     kind("invalid_tenant", 400, "not the name of a tenant", false),
+    kind("invalid_threshold", 400, "not a value that a series may reach", false),
     kind("invalid_tier", 400, "not a tier of the configuration", false),
     kind("invalid_time", 400, "not a moment", false),
     kind("invalid_timeout", 400, "not a time that this may take", false),
@@ -153,6 +158,7 @@ pub const KINDS: &[Kind] = &[
     kind("invalid_unique", 400, "not a key that one job holds", false),
     kind("invalid_value", 400, "not a value", false),
     kind("invalid_wait", 400, "not a time to wait", false),
+    kind("invalid_when", 400, "not a side of a threshold", false),
     kind("invalid_worker", 400, "not the id of a worker", false),
     kind("no_distribution", 400, "percentiles are not known for this range", false),
     kind("too_many_points", 400, "the answer would have too many points", false),
@@ -168,6 +174,7 @@ pub const KINDS: &[Kind] = &[
     kind("unknown_path", 404, "there is nothing at this path", false),
     kind("unknown_queue", 404, "there is no such queue", false),
     kind("unknown_schedule", 404, "there is no such schedule", false),
+    kind("unknown_series", 404, "there are no such series", false),
     kind("unknown_tenant", 404, "there is no such tenant", false),
     kind("unknown_token", 404, "there is no such token", false),
     kind("unknown_worker", 404, "there is no such worker", false),
@@ -194,6 +201,7 @@ pub const KINDS: &[Kind] = &[
     kind("overloaded", 503, "too much is waiting", true),
     kind("read_only", 503, "a store is being reopened", true),
     kind("outcome_unknown", 503, "it may or may not be stored", false),
+    kind("not_read", 503, "the machine could not be read lately", true),
     kind("starting", 503, "the server is starting", true),
     kind("stopping", 503, "the server is stopping", true),
     kind("cache_full", 507, "there is no room for an entry that is kept", true),
@@ -375,6 +383,7 @@ impl From<AppError> for Problem {
             }
             AppError::UnknownJob(_)
             | AppError::UnknownQueue(_)
+            | AppError::UnknownSeries(_)
             | AppError::UnknownLease
             | AppError::UnknownWorker(_)
             | AppError::TooManyWorkers(_)

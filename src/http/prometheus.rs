@@ -5,9 +5,11 @@
 //!              '---> recorder: samples, every 10 s
 //! ```
 //!
-//! Every family is written once, with its help and its type. Names begin with `holdfast_`; units are seconds
-//! and bytes; counters end in `_total`.
+//! Every family is written once, with its help and its type. Names begin with `holdfast_`, those of queues, workers and
+//! the machine with what they are about (`queue_`, `worker_`, `server_`, `node_`); units are seconds and bytes;
+//! counters end in `_total`.
 
+mod host;
 mod walk;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,12 +20,15 @@ pub(super) use self::walk::{Figure, Sink};
 use super::Edge;
 use super::machine::state_word;
 use super::stores::{self, JobFigures, StoreFigures};
+use crate::app::DEFAULT_TENANT;
 use crate::app::queue::QueueView;
 use crate::app::series::TierFigures;
 use crate::base::id::TenantId;
 use crate::base::limits::{NAMESPACES_TOLD_MAX, QUEUES_TOLD_MAX};
+use crate::base::name::TenantName;
 use crate::cache::entry::Stats;
 use crate::queue::figures::{Percentiles, Told};
+use crate::queue::workers::crew::Crew;
 
 /// What Prometheus calls this walk.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -50,6 +55,7 @@ pub(super) fn tell(edge: &Edge, jobs_told: &Jobs, sink: &mut dyn Sink) {
     pool(&mut walk, edge);
     workers(&mut walk, edge);
     process(&mut walk, edge);
+    host::host(&mut walk, edge);
 }
 
 fn about(walk: &mut Walk<'_>, edge: &Edge) {
@@ -295,6 +301,7 @@ fn queues(walk: &mut Walk<'_>, edge: &Edge, queues: &[(TenantId, QueueView)]) {
     let told: Vec<_> =
         labelled.iter().map(|(labels, queue)| (labels.clone(), queue.figures)).collect();
     told_figures(walk, "queue", &told);
+    attempts(walk, &told);
     let types = labelled.iter().flat_map(|(labels, queue)| {
         queue
             .types
@@ -303,10 +310,91 @@ fn queues(walk: &mut Walk<'_>, edge: &Edge, queues: &[(TenantId, QueueView)]) {
     });
     let types: Vec<_> = types.take(QUEUES_TOLD_MAX).collect();
     told_figures(walk, "queue_type", &types);
-    walk.family("worker_count", "gauge", "Workers, by how they stand.");
-    for (state, count) in edge.app.workers_told() {
-        walk.sample("worker_count", &format!("state=\"{state}\""), count);
+    crews(walk, edge);
+    anomalies(walk, edge);
+}
+
+/// How far what is watched is from what is usual.
+fn anomalies(walk: &mut Walk<'_>, edge: &Edge) {
+    let name = "holdfast_anomaly_score";
+    let help = "Deviations from what is usual at this hour, on which five minutes, fifteen and an hour agree; from 3.5 on \
+                it is out of the ordinary.";
+    walk.family(name, "gauge", help);
+    for anomaly in edge.app.anomalies() {
+        let Some(tenant) = edge.app.directory().tenant_by_id(anomaly.tenant) else { continue };
+        let metric = anomaly.metric;
+        let beside = anomaly.label.as_ref();
+        let beside = beside.map(|(label, value)| format!(",{label}=\"{}\"", escaped(value)));
+        let beside = beside.unwrap_or_default();
+        let labels = format!("tenant=\"{}\",metric=\"{metric}\"{beside}", tenant.name);
+        walk.sample(name, &labels, anomaly.score.score);
     }
+}
+
+/// What capacity is made of, beside what is told of types too.
+fn attempts(walk: &mut Walk<'_>, told: &[(String, Told)]) {
+    walk.family("queue_given_up_total", "counter", "Jobs that were given up.");
+    for (labels, told) in told {
+        walk.sample("queue_given_up_total", labels, told.totals.given_up);
+    }
+    let name = "queue_attempt_seconds_total";
+    walk.family(name, "counter", "How long attempts took that ended, taken together.");
+    for (labels, told) in told {
+        walk.sample(name, labels, told.totals.run.as_secs_f64());
+    }
+}
+
+/// A figure of the workers of a tenant: its family, what kind it is, what it says, and the figure.
+type CrewFigure = (&'static str, &'static str, &'static str, fn(&Crew) -> Option<f64>);
+
+const CREW_FIGURES: [CrewFigure; 4] = [
+    ("worker_busy_seconds_total", "counter", "Time of workers that had a job.", |crew| {
+        Some(crew.time.busy.as_secs_f64())
+    }),
+    ("worker_idle_seconds_total", "counter", "Time of workers that had none.", |crew| {
+        Some(crew.time.idle.as_secs_f64())
+    }),
+    (
+        "worker_memory_bytes",
+        "gauge",
+        "Memory of a worker: the mean of those that say so.",
+        |crew| crew.memory_bytes,
+    ),
+    ("worker_cpu_percent", "gauge", "Of one processor, that a worker takes: the mean.", |crew| {
+        crew.cpu_percent
+    }),
+];
+
+/// The workers of each tenant; of tenant `default` also if there are none.
+fn crews(walk: &mut Walk<'_>, edge: &Edge) {
+    let mut crews = edge.app.workers_told();
+    if let Some(default) = default_tenant(edge) {
+        crews.entry(default).or_insert_with(Crew::of_nobody);
+    }
+    let labelled = crews.iter().filter_map(|(tenant, crew)| {
+        let tenant = edge.app.directory().tenant_by_id(*tenant)?;
+        Some((format!("tenant=\"{}\"", tenant.name), crew))
+    });
+    let labelled: Vec<_> = labelled.collect();
+    walk.family("worker_count", "gauge", "Workers, by how they stand.");
+    for (labels, crew) in &labelled {
+        for (state, count) in &crew.states {
+            walk.sample("worker_count", &format!("{labels},state=\"{state}\""), *count);
+        }
+    }
+    for (name, kind, help, figure) in CREW_FIGURES {
+        walk.family(name, kind, help);
+        for (labels, crew) in &labelled {
+            if let Some(figure) = figure(crew) {
+                walk.sample(name, labels, figure);
+            }
+        }
+    }
+}
+
+fn default_tenant(edge: &Edge) -> Option<TenantId> {
+    let name = TenantName::parse(DEFAULT_TENANT).ok()?;
+    edge.app.directory().tenant(&name).map(|tenant| tenant.id)
 }
 
 fn told_figures(walk: &mut Walk<'_>, prefix: &str, told: &[(String, Told)]) {

@@ -1,16 +1,19 @@
 //! The server's own figures as series: what `/metrics` tells, every ten seconds.
 //!
 //! ```text
-//!   prometheus::tell --> Samples --by tenant--> series
+//!   the machine is read --> prometheus::tell --> Samples --by tenant--> series
 //! ```
 //!
 //! **Invariants**
 //! - A series is called as its line in `/metrics` is; what belongs to a tenant is in its series, without the label that says so,
 //!   and the rest in those of tenant `default`. Buckets of histograms are left out.
 //! - Moments are whole tens of seconds. A moment is written once; one that was missed is a gap.
+//! - The machine is read at each moment, before it is told, and once at the start: rates need a moment before.
 //! - The quota of a tenant does not count: it did not write them. The bounds of the server do.
 //!
-//! **Failure cases**: samples that are refused are counted where all are, and the next ones are tried.
+//! **Failure cases**: the machine cannot be read: what it would have told is missing. Reading it does not come back (a
+//! disk that answers nobody; nothing else is waited for here, systemd is asked by the watcher): nothing is recorded until
+//! it does. Samples that are refused are counted where all are, and the next ones are tried.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -50,9 +53,13 @@ impl Worker for Recorder {
         let wall = now.wall.unix_ms();
         let moment = wall / every;
         // The first moment is the next whole one: this one belongs to who was here before.
-        let is_due = self.last.is_some_and(|last| last < moment);
-        if is_due && let Some(edge) = self.edge.upgrade() {
-            record(&edge, now, moment * every);
+        if self.last.is_none_or(|last| last < moment)
+            && let Some(edge) = self.edge.upgrade()
+        {
+            edge.app.host_sample(now);
+            if self.last.is_some() {
+                record(&edge, now, moment * every);
+            }
         }
         self.last = self.last.max(Some(moment));
         let wait = u64::try_from(every - wall % every).unwrap_or_default();
@@ -61,6 +68,7 @@ impl Worker for Recorder {
 }
 
 fn record(edge: &Edge, now: Now, at_ms: i64) {
+    edge.app.workers_tick();
     let jobs = Jobs {
         queues: edge.app.queues_told(QUEUES_TOLD_MAX),
         figures: stores::jobs_waiting(&edge.app),

@@ -9,7 +9,9 @@ mod machine;
 mod queue;
 mod router;
 mod series;
+mod server;
 mod tenants;
+mod trends;
 
 use std::pin::Pin;
 
@@ -238,6 +240,8 @@ const PARTS: &[&[Route]] = &[
     locks::ROUTES,
     queue::ROUTES,
     series::ROUTES,
+    trends::ROUTES,
+    server::ROUTES,
 ];
 
 /// Every route.

@@ -14,7 +14,9 @@
 mod ask;
 mod sample;
 
-pub(super) use self::ask::{Asked, Range, batch, names, query, selector, timeout};
+pub(super) use self::ask::{
+    Asked, Range, batch, function_of, name_of, names, query, selector, timeout,
+};
 pub(super) use self::sample::{Format, Rejected, samples};
 
 use super::problem::Problem;

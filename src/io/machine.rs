@@ -20,17 +20,7 @@ impl SystemProbe {
 
 impl Probe for SystemProbe {
     fn process(&self) -> Process {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let descriptors = std::fs::read_dir("/proc/self/fd").ok();
-        let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        Process {
-            resident_bytes: kilobytes(&status, "VmRSS:"),
-            cpu: std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| cpu_of(&stat)),
-            // The one that lists them is not counted.
-            descriptors: descriptors.map(|list| (list.count() as u64).saturating_sub(1)),
-            descriptors_max: limits.current,
-            threads: field(&status, "Threads:").and_then(|text| text.parse().ok()),
-        }
+        process(Path::new("/"))
     }
 
     fn disk(&self) -> Option<Disk> {
@@ -40,6 +30,33 @@ impl Probe for SystemProbe {
             free_bytes: found.f_frsize.saturating_mul(found.f_bavail),
         })
     }
+}
+
+/// This process, by the files below `root`, which stands for `/`.
+pub(super) fn process(root: &Path) -> Process {
+    let own = root.join("proc/self");
+    let status = std::fs::read_to_string(own.join("status")).unwrap_or_default();
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    Process {
+        resident_bytes: kilobytes(&status, "VmRSS:"),
+        cpu: std::fs::read_to_string(own.join("stat")).ok().and_then(|stat| cpu_of(&stat)),
+        descriptors: descriptors(&own.join("fd")),
+        descriptors_max: limits.current,
+        threads: field(&status, "Threads:").and_then(|text| text.parse().ok()),
+    }
+}
+
+/// How many descriptors are open. Since Linux 6.2 that is the size of the folder; before, they are counted.
+fn descriptors(folder: &Path) -> Option<u64> {
+    let found = std::fs::metadata(folder).ok()?;
+    if found.len() != 0
+        && rustix::fs::statfs(folder).is_ok_and(|it| it.f_type == rustix::fs::PROC_SUPER_MAGIC)
+    {
+        return Some(found.len());
+    }
+    // The one that lists them is not counted.
+    let listed = std::fs::read_dir(folder).ok()?.count();
+    u64::try_from(listed).ok()?.checked_sub(1)
 }
 
 /// The first word behind `name` in a file of `name: value` lines.

@@ -62,7 +62,7 @@ impl Memory {
 }
 
 /// What the file says, as far as it is text; nothing if it cannot be read.
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path);
     let read = file.and_then(|file| file.take(KERNEL_FILE_BYTES_MAX).read_to_end(&mut bytes));
@@ -73,32 +73,58 @@ fn text(path: &Path) -> String {
 }
 
 fn cgroup2(root: &Path) -> Option<u64> {
-    let path = path2(&text(&root.join("proc/self/cgroup")));
-    let mounts = mounts(&text(&root.join("proc/self/mountinfo")), |kind, _| kind == "cgroup2");
-    let folders = folders(root, &mounts, "sys/fs/cgroup", path.as_deref()?);
     let limit = |folder: PathBuf| {
         ["memory.max", "memory.high"].into_iter().filter_map(move |name| {
             let said = text(&folder.join(name));
             number(&said)
         })
     };
-    folders.into_iter().flat_map(limit).min()
+    Groups::of(root).of_version_2().into_iter().flat_map(limit).min()
 }
 
 fn cgroup1(root: &Path) -> Option<u64> {
-    let path = path1(&text(&root.join("proc/self/cgroup")));
-    let is_memory = |kind: &str, options: &str| {
-        kind == "cgroup" && options.split(',').any(|option| option == "memory")
-    };
-    let mounts = mounts(&text(&root.join("proc/self/mountinfo")), is_memory);
-    let folders = folders(root, &mounts, "sys/fs/cgroup/memory", path.as_deref()?);
     let limit = |folder: PathBuf| {
         let own = number(&text(&folder.join("memory.limit_in_bytes")));
         let statistics = text(&folder.join("memory.stat"));
         [own, hierarchical(&statistics)].into_iter().flatten()
     };
     // A page short of 2^63, or anything near it, is how version 1 says "none".
+    let folders = Groups::of(root).of_version_1("memory");
     folders.into_iter().flat_map(limit).filter(|bytes| *bytes < UNLIMITED_1).min()
+}
+
+/// Where the control groups of this process are.
+pub(super) struct Groups<'r> {
+    root: &'r Path,
+    cgroups: String,
+    mountinfo: String,
+}
+
+impl<'r> Groups<'r> {
+    /// As the files below `root` say, which stands for `/`.
+    pub(super) fn of(root: &'r Path) -> Groups<'r> {
+        Groups {
+            root,
+            cgroups: text(&root.join("proc/self/cgroup")),
+            mountinfo: text(&root.join("proc/self/mountinfo")),
+        }
+    }
+
+    /// The folders of its group of version 2 and of those above it.
+    pub(super) fn of_version_2(&self) -> Vec<PathBuf> {
+        let Some(path) = path2(&self.cgroups) else { return Vec::new() };
+        let mounts = mounts(&self.mountinfo, |kind, _| kind == "cgroup2");
+        folders(self.root, &mounts, "sys/fs/cgroup", &path)
+    }
+
+    /// The same for a controller of version 1, such as `memory`.
+    pub(super) fn of_version_1(&self, controller: &str) -> Vec<PathBuf> {
+        let Some(path) = path1(&self.cgroups, controller) else { return Vec::new() };
+        let mounts = mounts(&self.mountinfo, |kind, options| {
+            kind == "cgroup" && options.split(',').any(|option| option == controller)
+        });
+        folders(self.root, &mounts, &format!("sys/fs/cgroup/{controller}"), &path)
+    }
 }
 
 /// From here on a number of version 1 is no limit; no machine has so much.
@@ -109,12 +135,12 @@ fn path2(cgroups: &str) -> Option<String> {
     cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
-/// The group of the memory controller: the line `7:memory:/path`.
-fn path1(cgroups: &str) -> Option<String> {
+/// The group of a controller: the line `7:memory:/path`.
+fn path1(cgroups: &str, controller: &str) -> Option<String> {
     cgroups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);
-        controllers.split(',').any(|name| name == "memory").then(|| path.to_owned())
+        controllers.split(',').any(|name| name == controller).then(|| path.to_owned())
     })
 }
 
@@ -318,9 +344,9 @@ mod tests {
         }
         assert_eq!(ram(&format!("MemTotal: {} kB", u64::MAX)), None);
         for text in ["", "0:", "::", "1:memory", "memory", "2:memoryx:/a"] {
-            assert_eq!((path1(text), path2(text)), (None, None), "{text:?}");
+            assert_eq!((path1(text, "memory"), path2(text)), (None, None), "{text:?}");
         }
-        assert_eq!(path1("4:cpu,memory:/a:b\n").as_deref(), Some("/a:b"));
+        assert_eq!(path1("4:cpu,memory:/a:b\n", "memory").as_deref(), Some("/a:b"));
         for text in ["", " - ", "a - b", "1 2 3 4 5 6 - cgroup2", "- cgroup2 x y"] {
             assert_eq!(mounts(text, |_, _| true), [], "{text:?}");
         }

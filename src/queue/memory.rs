@@ -422,6 +422,11 @@ impl Memory {
         jobs.map(|jobs| jobs.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// How many jobs a worker has.
+    pub fn jobs_held(&self, tenant: TenantId, worker: &str) -> usize {
+        self.by_worker.get(&(tenant, worker.into())).map_or(0, BTreeSet::len)
+    }
+
     /// Whether a worker has a job.
     pub fn has_job(&self, tenant: TenantId, worker: &str) -> bool {
         self.by_worker.contains_key(&(tenant, worker.into()))

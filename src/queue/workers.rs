@@ -28,10 +28,13 @@
 //! way, then those who are stale, who were not heard of for longest first; when there are none,
 //! [`TooMany`].
 
+pub mod crew;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
 
+use self::crew::Time;
 use crate::base::id::TenantId;
 use crate::base::limits::{
     JOB_WORKERS_MAX, WORKER_GONE, WORKER_ID_BYTES_MAX, WORKER_QUEUES_MAX, WORKER_STALE,
@@ -264,6 +267,17 @@ impl TooMany {
     pub const CODE: &'static str = "overloaded";
 }
 
+/// Who serves a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// So many workers.
+    pub workers: usize,
+    /// So many jobs they work on at a time, as far as was seen.
+    pub places: usize,
+    /// Whether any of them serves another queue too: its time is not this queue's alone.
+    pub shared: bool,
+}
+
 /// A place in the order in which workers give way: those who are gone first, then by when they were last
 /// heard of. The number tells those of one moment apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -284,6 +298,12 @@ struct Known {
     /// Whether it has been told the command.
     told: bool,
     died: Option<String>,
+    /// Its time up to here is counted.
+    counted_until: Mono,
+    /// Whether it says how all of its time is spent.
+    says_time: bool,
+    /// The most jobs that it was seen with.
+    places: usize,
 }
 
 impl Known {
@@ -297,6 +317,9 @@ impl Known {
             command: Command::Run,
             told: false,
             died: None,
+            places: 0,
+            counted_until: now.mono,
+            says_time: false,
         }
     }
 
@@ -383,6 +406,8 @@ pub struct Workers {
     order: BTreeMap<Place, (TenantId, WorkerId)>,
     /// Names of queues, of all workers together.
     queues: usize,
+    /// How the workers of each tenant spent their time since the start.
+    time: BTreeMap<TenantId, Time>,
     next_number: u64,
     known_max: usize,
     queues_max: usize,
@@ -405,6 +430,7 @@ impl Workers {
             known: BTreeMap::new(),
             order: BTreeMap::new(),
             queues: 0,
+            time: BTreeMap::new(),
             next_number: 0,
             known_max,
             queues_max,
@@ -424,9 +450,12 @@ impl Workers {
         once_each(&mut beat.queues);
         let queues = (anew || !beat.queues.is_empty()).then_some(beat.queues.len());
         let known = self.hear(tenant, id, News { anew, queues }, now)?;
+        let time = known.told_time(&beat, now.mono);
         known.said = beat.after(std::mem::take(&mut known.said));
         known.last_beat_at = Some(now.wall);
-        Ok(known.tell())
+        let command = known.tell();
+        self.count_time(tenant, time);
+        Ok(command)
     }
 
     /// A worker leased from `queues`, or ended something (then there are none): it is alive. Whether it is
@@ -517,31 +546,20 @@ impl Workers {
         page.map(|(id, known)| known.as_told(id, now)).collect()
     }
 
-    /// How many workers serve each queue of a tenant and are neither stale nor gone, with one look at each.
-    pub fn counts(&self, tenant: TenantId, now: Now) -> HashMap<&QueueName, usize> {
-        let mut counts = HashMap::new();
+    /// How many workers serve each queue of a tenant and are neither stale nor gone, with one look at each. A worker counts
+    /// in each queue that it serves.
+    pub fn counts(&self, tenant: TenantId, now: Now) -> HashMap<&QueueName, Served> {
+        let mut counts: HashMap<&QueueName, Served> = HashMap::new();
         let known = self.known.get(&tenant).into_iter().flat_map(BTreeMap::values);
         for known in known.filter(|known| known.place.alive && !known.is_stale(now)) {
             for queue in &known.said.queues {
-                *counts.entry(queue).or_default() += 1;
+                let served = counts.entry(queue).or_default();
+                served.workers += 1;
+                served.places += known.places.max(1);
+                served.shared |= 1 < known.said.queues.len();
             }
         }
         counts
-    }
-
-    /// How many there are of all tenants, by how they stand; those who said nothing yet are idle.
-    pub fn by_state(&self, now: Now) -> Vec<(&'static str, usize)> {
-        let mut counts = BTreeMap::new();
-        for state in WorkerState::ALL.map(|state| Standing::Alive(Some(state))) {
-            counts.insert(state.as_str(false), 0);
-        }
-        for standing in [Standing::Stale, Standing::Gone] {
-            counts.insert(standing.as_str(false), 0);
-        }
-        for known in self.known.values().flat_map(BTreeMap::values) {
-            *counts.entry(known.standing(now).as_str(false)).or_default() += 1;
-        }
-        counts.into_iter().collect()
     }
 
     /// How many are known.
@@ -573,6 +591,7 @@ impl Workers {
 
     /// Forgets the workers of a tenant. How many they were.
     pub fn forget_tenant(&mut self, tenant: TenantId) -> usize {
+        self.time.remove(&tenant);
         let known = self.known.remove(&tenant).unwrap_or_default();
         for known in known.values() {
             self.order.remove(&known.place);

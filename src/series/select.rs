@@ -5,6 +5,7 @@
 //!
 //! Strings are those of `PromQL`: between `"` or `'` with the escapes of Go, or between backquotes as they are.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -67,14 +68,17 @@ pub struct Matcher {
     pub value: Box<str>,
     /// The compiled expression, for the last two comparisons.
     regex: Option<Regex>,
+    /// The values that an expression stands for which is nothing but a list of them: there may be more than fit in one.
+    among: Option<BTreeSet<Box<str>>>,
 }
 
 impl Matcher {
     /// Whether a label with this value is meant; "" for a label that is not there.
     pub(super) fn accepts(&self, value: &str) -> bool {
-        let matches = match &self.regex {
-            Some(regex) => regex.is_match(value),
-            None => *self.value == *value,
+        let matches = match (&self.among, &self.regex) {
+            (Some(among), _) => among.contains(value),
+            (None, Some(regex)) => regex.is_match(value),
+            (None, None) => *self.value == *value,
         };
         matches == matches!(self.comparison, Comparison::Equal | Comparison::Matches)
     }
@@ -112,6 +116,20 @@ impl Selector {
         Ok(selector)
     }
 
+    /// Those of a metric of which a label has one of these values: what `metric{label=~"a|b"}` means, for any number
+    /// of them.
+    pub fn among(metric: &str, label: &str, values: BTreeSet<Box<str>>) -> Selector {
+        let escaped: Vec<String> = values.iter().map(|value| regex::escape(value)).collect();
+        let matcher = Matcher {
+            label: label.into(),
+            comparison: Comparison::Matches,
+            value: escaped.join("|").into(),
+            regex: None,
+            among: Some(values),
+        };
+        Selector { metric: Some(metric.into()), matchers: vec![matcher] }
+    }
+
     /// Whether these are meant.
     pub fn is_match(&self, labels: &Labels) -> bool {
         self.metric.as_deref().is_none_or(|metric| metric == labels.metric())
@@ -141,7 +159,7 @@ fn compile(written: Vec<Written>) -> Result<Vec<Matcher>, BadSelector> {
     let matchers = written.into_iter().map(|one| {
         let regex = if one.is_expression() { Some(one.regex(bytes_max)?) } else { None };
         let Written { label, comparison, value, .. } = one;
-        Ok(Matcher { label, comparison, value: value.into(), regex })
+        Ok(Matcher { label, comparison, value: value.into(), regex, among: None })
     });
     matchers.collect()
 }
@@ -432,6 +450,24 @@ mod tests {
         ] {
             assert_eq!(shown(text), canonical, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_list_of_values_means_what_its_expression_means_however_long_it_is() {
+        let few = ["a.b", "mail", "x-1"].map(Box::from);
+        let selector = Selector::among("depth", "queue", few.into());
+        let read = Selector::parse(&shown(&selector.to_string())).unwrap();
+        assert_eq!(read.to_string(), selector.to_string());
+        for (value, is_meant) in [("a.b", true), ("mail", true), ("axb", false), ("", false)] {
+            let labels = Labels::new("depth", [("queue", value)]).unwrap();
+            assert_eq!((selector.is_match(&labels), read.is_match(&labels)), (is_meant, is_meant));
+        }
+        assert!(!selector.is_match(&Labels::new("depth", []).unwrap()));
+        assert!(!selector.is_match(&Labels::new("other", [("queue", "mail")]).unwrap()));
+        let many = (0..500).map(|n| format!("{n:0>128}").into()).collect();
+        let selector = Selector::among("depth", "queue", many);
+        let labels = |n: u32| Labels::new("depth", [("queue", &*format!("{n:0>128}"))]).unwrap();
+        assert!(selector.is_match(&labels(499)) && !selector.is_match(&labels(500)));
     }
 
     #[test]

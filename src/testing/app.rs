@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::clock::ManualClock;
+use super::machine::FakeMachine;
 use super::processes::FakeProcesses;
 use super::series::SharedLog;
 use crate::app::directory::Directory;
@@ -46,6 +47,8 @@ pub struct World {
     pub admin: Secret,
     /// The processes of its machine.
     pub processes: FakeProcesses,
+    /// Its machine.
+    pub machine: FakeMachine,
 }
 
 fn history(clock: &Arc<dyn Clock>) -> Past {
@@ -142,6 +145,7 @@ impl World {
             }),
             options: writer::Options::new("jobs", Box::new(|| ())),
         });
+        let machine = FakeMachine::default();
         let app = App::new(Parts {
             series,
             jobs: jobs.expect("a store in memory opens"),
@@ -156,6 +160,7 @@ impl World {
             settings: Settings { tiers, cache, ..Settings::default() },
             entropy: Box::new(SeededEntropy(Mutex::new(Rng::from_seed(seed)))),
             probe: Box::new(NoMachine),
+            machine: Box::new(machine.clone()),
         });
         let mut admin = None;
         let keep = |secret: &Secret| {
@@ -164,7 +169,7 @@ impl World {
         };
         app.ensure_admin(manual.now(), false, keep).expect("the first start succeeds");
         let admin = admin.expect("the first start makes a token");
-        World { app: Arc::new(app), clock: manual, admin, processes }
+        World { app: Arc::new(app), clock: manual, admin, processes, machine }
     }
 
     /// An interface to it, with these routes.

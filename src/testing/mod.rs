@@ -12,6 +12,7 @@ pub mod disk;
 pub mod fuzz;
 pub mod ledger;
 pub mod log;
+pub mod machine;
 pub mod model;
 pub mod noise;
 pub mod processes;

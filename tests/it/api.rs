@@ -9,7 +9,9 @@ mod framing;
 mod headers;
 mod queue;
 mod series;
+mod server;
 mod tls;
+mod trends;
 
 use std::sync::{Arc, Weak};
 

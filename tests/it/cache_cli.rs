@@ -313,3 +313,47 @@ fn locks_are_listed_and_let_go() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(well(&server, &["lock", "list"]).lines().count(), 1);
 }
+
+#[test]
+fn namespaces_of_the_server_itself_are_nobody_elses() {
+    let server = Server::start();
+    let client = server.client(Door::Tcp);
+    let entries = json!({ "entries": [{ "key": "k", "value": "v" }] });
+    let calls = [
+        ("GET", "/keys/k", Value::Null),
+        ("HEAD", "/keys/k", Value::Null),
+        ("PUT", "/keys/k", json!("v")),
+        ("DELETE", "/keys/k", Value::Null),
+    ];
+    for name in ["holdfast.idempotency", "holdfast."] {
+        for (method, rest, body) in &calls {
+            let request = client.request(method, &format!("/v1/cache/{name}{rest}"));
+            let request = if body.is_null() { request } else { request.json(body) };
+            let answer = client.connect().ask(&request);
+            if *method == "HEAD" {
+                assert_eq!(answer.status, 400, "{answer:?}");
+            } else {
+                answer.expect_problem(400, "invalid_namespace");
+            }
+        }
+        let bodies = [
+            ("get", json!({ "keys": ["k"] })),
+            ("put", entries.clone()),
+            ("forget", json!({ "all": true })),
+            ("increment", json!({ "key": "k" })),
+            ("touch", json!({ "key": "k", "ttl": "1m" })),
+        ];
+        for (verb, body) in bodies {
+            let answer = client.post(&format!("/v1/cache/{name}/{verb}"), &body);
+            answer.expect_problem(400, "invalid_namespace");
+        }
+        client.get(&format!("/v1/cache/{name}")).expect_problem(400, "invalid_namespace");
+        refused(&server, &["cache", "get", name, "k"], 1, "invalid_namespace");
+        refused(&server, &["cache", "put", name, "k", "v"], 1, "invalid_namespace");
+    }
+    let listed = client.get("/v1/cache").expect(200);
+    assert!(!listed.to_string().contains("holdfast."), "{listed}");
+    // Only the beginning is taken.
+    well(&server, &["cache", "put", "my.holdfast.x", "k", "v"]);
+    well(&server, &["cache", "put", "holdfast", "k", "v"]);
+}

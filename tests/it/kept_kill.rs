@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::Sender;
 
 use holdfast::base::rng::Rng;
 use holdfast::testing::amount;
 use serde_json::{Value, json};
 
-use crate::serving::{Client, Launch, Server, private_folder};
+use crate::serving::{Client, Launch, Server, private_folder, write_and_kill};
 use crate::support::Answer;
 
 const KILLS: u64 = 12;
@@ -205,27 +204,6 @@ fn found(server: &Server, writer: &Writer) -> Known {
     known
 }
 
-fn write_and_kill(server: Server, writers: &mut [Writer], rng: &mut Rng) {
-    let (tell, told) = channel();
-    let wanted = 5 + rng.below(120);
-    #[expect(clippy::disallowed_methods, reason = "several clients")]
-    std::thread::scope(|scope| {
-        let server_ref = &server;
-        for writer in writers.iter_mut() {
-            let tell = tell.clone();
-            scope.spawn(move || {
-                let gone = writer.run(server_ref, &tell);
-                assert!(gone.is_err(), "it runs until the server is gone");
-            });
-        }
-        for _ in 0..wanted {
-            told.recv_timeout(Duration::from_mins(1)).unwrap();
-        }
-        server_ref.signal(rustix::process::Signal::KILL);
-    });
-    drop(server);
-}
-
 #[test]
 fn locks_and_kept_entries_survive_kill_9_and_fences_only_grow() {
     let (seed, kills) = (amount("HOLDFAST_SEED", 4), amount("HOLDFAST_KILLS", KILLS));
@@ -260,7 +238,7 @@ fn locks_and_kept_entries_survive_kill_9_and_fences_only_grow() {
         let fence = taken.json()["fence"].as_u64().unwrap();
         assert!(largest < fence, "seed={seed} kill={kill}: {fence} after {largest}");
         if kill < kills {
-            write_and_kill(server, &mut writers, &mut rng);
+            write_and_kill(server, &mut writers, 5 + rng.below(120), Writer::run);
         } else {
             server.stop();
         }

@@ -11,8 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::Sender;
 
 use holdfast::base::rng::Rng;
 use holdfast::base::time::Clock as _;
@@ -20,7 +19,7 @@ use holdfast::testing::amount;
 use holdfast::testing::clock::SystemClock;
 use serde_json::{Value, json};
 
-use crate::serving::{Client, Launch, Server, private_folder};
+use crate::serving::{Client, Launch, Server, private_folder, write_and_kill};
 
 const KILLS: u64 = 10;
 const WRITERS: u64 = 3;
@@ -136,27 +135,6 @@ impl Writer {
     }
 }
 
-fn write_and_kill(server: Server, writers: &mut [Writer], rng: &mut Rng) {
-    let (tell, told) = channel();
-    let wanted = 5 + rng.below(150);
-    #[expect(clippy::disallowed_methods, reason = "several clients")]
-    std::thread::scope(|scope| {
-        let server_ref = &server;
-        for writer in writers.iter_mut() {
-            let tell = tell.clone();
-            scope.spawn(move || {
-                let gone = writer.run(server_ref, &tell);
-                assert!(gone.is_err(), "it runs until the server is gone");
-            });
-        }
-        for _ in 0..wanted {
-            told.recv_timeout(Duration::from_mins(1)).unwrap();
-        }
-        server_ref.signal(rustix::process::Signal::KILL);
-    });
-    drop(server);
-}
-
 #[test]
 fn no_sample_is_lost_by_kill_9_that_was_answered_as_durable() {
     let (seed, kills) = (amount("HOLDFAST_SEED", 6), amount("HOLDFAST_KILLS", KILLS));
@@ -181,7 +159,7 @@ fn no_sample_is_lost_by_kill_9_that_was_answered_as_durable() {
             }
         }
         if kill < kills {
-            write_and_kill(server, &mut writers, &mut rng);
+            write_and_kill(server, &mut writers, 5 + rng.below(150), Writer::run);
         } else {
             server.stop();
         }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -389,4 +390,30 @@ impl Client {
 
 fn bad(text: &str) -> io::Error {
     io::Error::other(format!("this is not an answer: {text:?}"))
+}
+
+/// Has all of them write to the server, and kills it after so many answers that they told of.
+pub(crate) fn write_and_kill<W: Send>(
+    server: Server,
+    writers: &mut [W],
+    answers: u64,
+    run: impl Fn(&mut W, &Server, &Sender<()>) -> io::Result<()> + Sync,
+) {
+    let (tell, told) = channel();
+    #[expect(clippy::disallowed_methods, reason = "several clients")]
+    std::thread::scope(|scope| {
+        let (server, run) = (&server, &run);
+        for writer in writers {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                let gone = run(writer, server, &tell);
+                assert!(gone.is_err(), "it runs until the server is gone");
+            });
+        }
+        for _ in 0..answers {
+            told.recv_timeout(Duration::from_mins(1)).unwrap();
+        }
+        server.signal(Signal::KILL);
+    });
+    drop(server);
 }

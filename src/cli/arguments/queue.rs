@@ -44,7 +44,7 @@ pub(super) fn queue() -> Command {
             steer("restart", "Have the workers of a queue finish what they do and start anew"),
         ])
         .subcommands([clear(), set(), failed(), retry(), discard(), search()])
-        .subcommands([job(), cancel(), why(), workers(), monitor()])
+        .subcommands([job(), cancel(), why(), workers(), monitor(), capacity()])
 }
 
 fn push() -> Command {
@@ -217,6 +217,23 @@ fn monitor() -> Command {
         flag("once", "Print one picture"),
         tenant(),
     ])
+}
+
+fn capacity() -> Command {
+    Command::new("capacity")
+        .about("Whether the workers of a queue keep up, and how many it takes")
+        .args([
+            queue_name(),
+            option(
+                "target-wait",
+                "TIME",
+                "How long a job may wait; as the queue is set without it",
+            ),
+            option("period", "TIME", "What is looked back on"),
+            option("around", "N", "Tell what so many workers more or fewer would do"),
+            tenant(),
+            json(),
+        ])
 }
 
 /// `holdfast schedule`

@@ -121,6 +121,7 @@ fn picture(answer: &Answer<'_>) -> String {
         .map(|series| Curve {
             name: series.name(),
             points: series.points.iter().map(|(at, value)| (*at, value.number())).collect(),
+            ..Curve::default()
         })
         .collect();
     if curves.is_empty() {

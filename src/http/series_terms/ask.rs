@@ -91,6 +91,16 @@ fn word<T: Copy>(what: &str, said: &str, words: &[(&str, T)]) -> Result<T, Probl
     })
 }
 
+/// How a function is spelled; those that cannot be asked for have no name.
+pub(in crate::http) fn name_of(function: Function) -> &'static str {
+    FUNCTIONS.iter().find(|(_, known)| *known == function).map_or("", |(name, _)| *name)
+}
+
+/// What is made of the samples of a step, by its word.
+pub(in crate::http) fn function_of(said: &str) -> Result<Function, Problem> {
+    word("fn", said, &FUNCTIONS)
+}
+
 fn labels_of(names: &[Cow<'_, str>]) -> Result<Vec<String>, Problem> {
     let refused = |detail: String| Problem::new("invalid_by", detail);
     if LABELS_MAX < names.len() {
@@ -136,7 +146,7 @@ impl Range<'_> {
 pub(in crate::http) fn query(asked: &Asked<'_>, now: Timestamp) -> Result<Query, Problem> {
     let range = &asked.range;
     let select = selector("select", asked.select.as_deref())?;
-    let function = asked.function.as_deref().map(|said| word("fn", said, &FUNCTIONS));
+    let function = asked.function.as_deref().map(function_of);
     let reduce = asked.reduce.as_deref().map(|said| word("reduce", said, &REDUCES));
     Ok(Query {
         select,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{BadWorkerId, Beat, Command, Standing, Told, TooMany, WorkerId, WorkerState, Workers};
+use super::{
+    BadWorkerId, Beat, Command, Served, Standing, Told, TooMany, WorkerId, WorkerState, Workers,
+};
 use crate::base::id::TenantId;
 use crate::base::limits::{WORKER_GONE, WORKER_ID_BYTES_MAX, WORKER_STALE};
 use crate::base::name::QueueName;
@@ -113,7 +115,7 @@ fn what_a_beat_does_not_say_stays_as_it_was_said() {
 }
 
 fn serving_mail(workers: &Workers, now: Now) -> usize {
-    workers.counts(OURS, now).get(&queue("mail")).copied().unwrap_or(0)
+    workers.counts(OURS, now).get(&queue("mail")).map_or(0, |served| served.workers)
 }
 
 #[test]
@@ -581,8 +583,10 @@ impl Run {
         for name in ["q0", "q1", "q2"].map(queue) {
             let list = self.reference.list.iter().filter(|one| one.tenant == tenant && !one.gone);
             let alive = list.filter(|one| now.mono.since(one.heard) < WORKER_STALE);
-            let expected = alive.filter(|one| one.queues.contains(&name)).count();
-            assert_eq!(counts.get(&name).copied().unwrap_or(0), expected, "{}", self.what);
+            let its: Vec<_> = alive.filter(|one| one.queues.contains(&name)).collect();
+            let shared = its.iter().any(|one| one.queues.iter().any(|other| *other != name));
+            let expected = Served { workers: its.len(), places: its.len(), shared };
+            assert_eq!(counts.get(&name).copied().unwrap_or_default(), expected, "{}", self.what);
         }
     }
 }

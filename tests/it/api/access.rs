@@ -143,7 +143,9 @@ fn the_machine_belongs_to_tenant_default() {
         let tenant = new_tenant(client);
         let scopes = ["series:read", "series:write", "queue:admin"];
         let other = client.with_token(&new_secret(client, &tenant, &scopes));
-        for path in ["/v1/status", "/metrics", "/prometheus", "/v1/slow"] {
+        let machine = ["/v1/server", "/v1/server/health"];
+        for path in ["/v1/status", "/metrics", "/prometheus", "/v1/slow"].into_iter().chain(machine)
+        {
             let problem = other.get(path).expect_problem(403, "forbidden");
             assert!(text(&problem["detail"]).contains("default"), "{path}: {problem}");
         }

@@ -162,7 +162,8 @@ fn a_queue_tells_what_happened_in_it() {
             format!("queue_done_total{{{labels}}} 1\n"),
             format!("queue_failure_rate{{{labels}}} 0.5\n"),
             format!("queue_type_done_total{{{labels},type=\"mail\"}} 1\n"),
-            "worker_count{state=\"stale\"} 0\n".to_owned(),
+            "worker_count{tenant=\"default\",state=\"stale\"} 0\n".to_owned(),
+            format!("queue_given_up_total{{{labels}}} 1\n"),
             "holdfast_store_state{store=\"jobs\",state=\"open\"} 1\n".to_owned(),
         ] {
             assert!(metrics.text().contains(&line), "{line}");
